@@ -1,0 +1,60 @@
+# One function per kind of thing, so that a folder's CMakeLists.txt is a line or two and no list of files is kept by hand.
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
+# One rounding for one expression, whatever the compiler: contraction is written out (std::fma) where it is wanted.
+add_compile_options(-ffp-contract=off)
+if(TRIMETER_SANITIZE)
+  add_compile_options(-fsanitize=${TRIMETER_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TRIMETER_SANITIZE})
+endif()
+
+# The ISAs that a kernel source is compiled for; the order is the order of preference, worst first (base/cpu.h).
+set(TM_ISA_FLAGS_scalar "")
+set(TM_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(TM_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+set(TM_ISA_FLAGS_avx512_bf16 ${TM_ISA_FLAGS_avx512} -mavx512vnni -mavx512bf16 -mavx512vbmi)
+set(TM_ISAS scalar avx2 avx512 avx512_bf16)
+
+# tm_library(NAME DEPS ...): a static library trimeter_NAME of every *.cc in this folder and below, and one gtest program
+# per *_test.cc. Files named *_isa.cc are compiled once per ISA with TM_ISA set to its name; they may use nothing but
+# plain types and intrinsics (tests/check_symbols.py says why).
+function(tm_library name)
+  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.cc)
+  set(tests ${sources})
+  set(isa_sources ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER isa_sources INCLUDE REGEX "_isa\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "(_test|_isa)\\.cc$")
+  set(target trimeter_${name})
+  if(sources OR isa_sources)
+    add_library(${target} STATIC ${sources})
+    set(scope PUBLIC)
+    foreach(isa ${TM_ISAS})
+      if(isa_sources)
+        add_library(${target}_${isa} OBJECT ${isa_sources})
+        target_include_directories(${target}_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+        target_compile_definitions(${target}_${isa} PRIVATE TM_ISA=${isa} TM_ISA_${isa}=1)
+        target_compile_options(${target}_${isa} PRIVATE ${TM_ISA_FLAGS_${isa}})
+        target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
+      endif()
+    endforeach()
+  else()
+    add_library(${target} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(${target} ${scope} ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${target} ${scope} ${ARG_DEPS} fmt::fmt)
+  foreach(test ${tests})
+    get_filename_component(test_name ${test} NAME_WE)
+    add_executable(${test_name} ${test})
+    target_link_libraries(${test_name} PRIVATE ${target} ${ARG_TEST_DEPS} GTest::gtest GTest::gtest_main)
+    tm_add_test(${test_name} unit)
+  endforeach()
+endfunction()
+
+function(tm_add_test name label)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600
+    ENVIRONMENT "TRIMETER_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+endfunction()

@@ -1,0 +1,54 @@
+// A checkpoint in a format, packed for the kernels. Loading reads the mapped file once, layer by layer, quantizes and
+// packs, and gives the file's pages back: the packed form is the only resident copy.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/memory_breakdown.h"
+#include "io/safetensors.h"
+#include "schemes/scheme.h"
+#include "spec/ledger.h"
+#include "spec/model_spec.h"
+
+namespace trimeter {
+
+struct LinearWeight {
+  LinearSpec spec;
+  const Scheme* scheme = nullptr;
+  PackedWeight packed;
+  std::vector<float> bias;  // [out] or empty
+};
+
+struct LayerWeights {
+  std::vector<float> input_norm, post_attention_norm;  // [hidden]
+  LinearWeight qkv, attention_out, gate_up, down;
+};
+
+struct ModelWeights {
+  ModelSpec spec;
+  const Format* format = nullptr;
+  std::vector<LayerWeights> layers;
+  std::vector<float> final_norm;
+  LinearWeight lm_head;
+  // Row look-up of the embedding: in the file's mapping if untied, in lm_head's packed form if tied.
+  void embed(int32_t token, float* x) const;
+  MemoryBreakdown memory() const;                  // counted from the buffers that are really there
+  std::vector<std::string> kernel_lines(Isa isa) const;  // one per role: "qkv_proj: fp8 requested, bf16 executed: ..."
+
+  TensorView embedding;  // untied: stays mapped, in the checkpoint's dtype
+};
+
+struct LoadOptions {
+  // Token sequences for algorithms that look at activations (AWQ). Needed by those, ignored by others.
+  std::vector<std::vector<int32_t>> calibration;
+  std::function<void(const std::string& what, int done, int total)> on_progress;
+};
+
+// Throws Error with file, tensor, wanted and got.
+ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+                          const LoadOptions& options, ThreadPool& pool);
+
+}  // namespace trimeter

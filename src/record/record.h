@@ -1,0 +1,135 @@
+// The record: what a run predicted, measured and concluded, schema 1. It is the thin waist between running and
+// reporting: every report is rendered from it alone. Field names are a contract (docs/record.schema.json).
+#pragma once
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/memory_breakdown.h"
+
+namespace trimeter {
+
+// A measured quantity with all its samples, in the order they were taken.
+struct Sampled {
+  std::vector<double> samples;
+  double median = 0, mad = 0;
+  double ci95_low = 0, ci95_high = 0;
+  static Sampled of(std::vector<double> samples);  // statistics of base/stats.h
+};
+
+struct RecordModel {
+  std::string name, architecture, dtype;
+  int64_t parameters = 0;
+};
+
+struct RecordHardware {
+  std::string name, kind = "cpu", isa;
+  int threads = 0;
+  int64_t memory_bytes = 0;
+  double read_bandwidth_bytes_per_s = 0;
+  std::map<std::string, double> rates;  // operations per second by arithmetic: "bf16", "int8", "fp32"
+};
+
+struct RecordWorkload {
+  int64_t prompts = 0;
+  int64_t prompt_tokens = 0;  // of all prompts together
+  int64_t max_tokens = 0;
+  double temperature = 0;
+  int64_t device_memory_bytes = 0;
+  double utilization = 0;
+  int64_t block_size = 0, max_model_len = 0;
+  int64_t max_num_seqs = 0, max_num_batched_tokens = 0;
+  int64_t rounds = 0;
+};
+
+struct RecordKernel {
+  std::string requested, executed;
+  std::vector<std::string> lines;
+};
+
+struct RecordPredicted {
+  double generation_tokens_per_s = 0;
+  double decode_tokens_per_s = 0, prompt_tokens_per_s = 0, ttft_s = 0, itl_s = 0;
+  int64_t kv_blocks = 0;
+  MemoryBreakdown memory;
+  std::string binds;                    // "bandwidth", "arithmetic", "overhead" or "capacity"
+  std::map<std::string, double> terms;  // seconds of the whole workload by what they are spent on
+};
+
+struct RecordKld {
+  double mean = 0, p50 = 0, p90 = 0, p95 = 0, p99 = 0, p999 = 0, max = 0;
+};
+
+struct RecordOutput {
+  std::string prompt, text;
+  std::optional<int64_t> first_divergence;  // index of the first token that differs from the baseline's; absent: none
+  bool garbage = false;
+  std::string garbage_reason;
+};
+
+struct RecordQuality {
+  double perplexity = 0, perplexity_se = 0;
+  double perplexity_ratio = 1, perplexity_ratio_se = 0;  // paired with the baseline
+  int64_t tokens_scored = 0;
+  RecordKld kld;
+  double top1_agreement = 1;
+  double delta_p_mean = 0, delta_p_rms = 0;
+  int64_t n_garbage = 0;
+  std::vector<RecordOutput> outputs;
+};
+
+struct RecordMeasured {
+  Sampled generation_tokens_per_s, decode_tokens_per_s, prompt_tokens_per_s, ttft_s, itl_s;
+  std::optional<Sampled> ratio_to_baseline;  // paired by round; absent for the baseline
+  int64_t kv_blocks = 0, kv_cache_tokens = 0, block_bytes = 0;
+  MemoryBreakdown memory;
+  std::optional<RecordQuality> quality;
+};
+
+struct RecordRun {
+  std::string format;
+  RecordKernel kernel;
+  RecordPredicted predicted;
+  std::optional<RecordMeasured> measured;
+};
+
+struct RecordReconciliation {
+  std::string format, meter;  // meter: "generation_tokens_per_s", "kv_blocks", ...
+  double predicted = 0, measured = 0, ratio = 0;
+  bool within_band = false;
+  double band = 0;            // relative: 0.25 means +-25%
+  std::string explanation;    // of a miss: a term, or "unexplained"
+};
+
+struct RecordOrdering {
+  std::vector<std::string> predicted, measured;  // formats, best first
+  bool holds = false;
+  std::string explanation;
+};
+
+struct RecordVerdict {
+  std::string objective, format, binding_constraint, because;
+};
+
+struct Record {
+  static constexpr int kSchema = 1;
+  std::string version, commit;    // of trimeter
+  std::string started;            // UTC, ISO 8601
+  std::string predicted_at, measured_from;  // UTC; the first is never later than the second
+  RecordModel model;
+  RecordHardware hardware;
+  RecordWorkload workload;
+  std::vector<RecordRun> runs;    // the first is the baseline
+  std::optional<RecordQuality> noise_floor;  // the baseline against itself at another batch size
+  std::vector<RecordReconciliation> reconciliation;
+  std::map<std::string, RecordOrdering> ordering;  // by meter
+  std::optional<RecordVerdict> verdict;
+};
+
+std::string to_json(const Record& record);
+// Throws Error(kBadFile) naming `path` and the field.
+Record record_from_json(const std::string& json, const std::string& path);
+
+}  // namespace trimeter

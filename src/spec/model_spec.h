@@ -1,0 +1,49 @@
+// A model as data: what config.json says, with the architecture's defaults filled in. There are no model classes.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "io/hf_config.h"
+#include "schemes/scheme.h"
+
+namespace trimeter {
+
+// One matrix of the checkpoint, and where its rows go in the fused linear.
+struct LinearPart {
+  std::string tensor;  // "model.layers.0.self_attn.q_proj.weight"; its bias is the same name with .bias
+  int64_t n_rows;
+};
+
+enum class LinearRole { kQkv, kAttentionOut, kGateUp, kDown, kLmHead };
+std::string_view name(LinearRole role);  // "qkv_proj", "o_proj", "gate_up_proj", "down_proj", "lm_head" (vLLM's)
+
+// y = x W^T (+ b): parts stacked by rows, as vLLM fuses them. Schemes with one scale per tensor have one scale for all
+// the parts (vLLM: facts on online fp8).
+struct LinearSpec {
+  LinearRole role;
+  int layer;  // -1 for lm_head
+  MatShape shape;
+  bool has_bias;
+  std::vector<LinearPart> parts;
+};
+
+struct ModelSpec {
+  std::string architecture;  // "Qwen2ForCausalLM"
+  DType dtype;               // of the checkpoint
+  int64_t vocab_size, hidden_size, intermediate_size, n_layers, n_heads, n_kv_heads, head_dim, max_position_embeddings;
+  double rms_norm_eps, rope_theta;
+  RopeScaling rope_scaling;
+  bool tie_word_embeddings, qkv_bias, attention_out_bias, mlp_bias;
+  std::vector<int32_t> eos_token_ids;
+
+  std::vector<LinearSpec> linears_of_layer(int layer) const;  // qkv, o, gate_up, down
+  LinearSpec lm_head() const;                                 // parts[0] is the embedding if tied
+  int64_t n_parameters() const;
+};
+
+// Throws Error(kUnsupported) for an architecture, activation or rope type we lack, Error(kBadFile) for numbers that
+// contradict each other; messages name config.json's path and field.
+ModelSpec make_model_spec(const HfConfig& config);
+
+}  // namespace trimeter

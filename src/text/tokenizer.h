@@ -1,0 +1,57 @@
+// A Hugging Face tokenizer.json: byte-level BPE as Qwen2/2.5, Llama 3 and our demo model have it.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace trimeter {
+
+class Tokenizer {
+ public:
+  // directory/tokenizer.json with directory/tokenizer_config.json (optional). Throws Error(kBadFile / kUnsupported) with
+  // file and field; a component we lack (a normalizer, a model type, ...) is refused by its name.
+  static Tokenizer open(const std::filesystem::path& directory);
+  // From the texts themselves: what the fuzz target calls. config may be empty.
+  static Tokenizer parse(std::string_view tokenizer_json, std::string_view config_json, const std::string& path);
+
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  // As tokenizers' encode(text, add_special_tokens): added tokens in the text are recognised; add_special_tokens applies
+  // the post-processor's template (Llama 3: <|begin_of_text|> in front).
+  std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const;
+  std::string decode(std::span<const int32_t> tokens, bool skip_special_tokens) const;
+  // The raw bytes of one token; for a special token its text. Throws Error(kBadArgument) if out of range.
+  std::string_view token_bytes(int32_t token) const;
+  bool is_special(int32_t token) const;
+  std::optional<int32_t> token_id(std::string_view token) const;  // by its text, added tokens included
+  int32_t vocab_size() const;                                     // 1 + the largest id
+
+  // tokenizer_config.json's, empty where absent.
+  const std::string& chat_template() const;
+  const std::string& bos_token() const;
+  const std::string& eos_token() const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Bytes of tokens in, whole UTF-8 characters out: what a stream may show at any moment. Bytes that can never become a
+// character come out as U+FFFD, as tokenizers' decode has it.
+class Utf8Stream {
+ public:
+  std::string push(std::string_view bytes);  // what is whole now
+  std::string finish();                      // what is left, replaced by U+FFFD
+ private:
+  std::string pending_;
+};
+
+}  // namespace trimeter
