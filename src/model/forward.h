@@ -34,10 +34,16 @@ class Forward {
   // The result lies in the scratch until the next call.
   std::span<const float> logits(std::span<const int32_t> rows);
 
+  // The layers alone, without embedding and final norm: hidden [n_rows, hidden_size] f32 in and out, in place.
+  // Calibration walks a model with it whose `weights` hold one layer at a time (n_layers = 1); batch.tokens only tells
+  // the row count.
+  void run_layers(const StepBatch& batch, const KvView& kv, float* hidden);
+
   int64_t activation_high_water_bytes() const;
   int64_t rope_bytes() const;
 
-  // Called with the float input of each linear, before it is rounded or quantized: x is [n_tokens, in]. Calibration only.
+  // Called with the float input of each linear, before it is rounded or quantized: x is [n_tokens, in]. Calibration
+  // only.
   using Observer = std::function<void(int layer, LinearRole role, const float* x, int64_t n_tokens, int64_t in)>;
   void observe(Observer observer);
 

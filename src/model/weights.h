@@ -35,7 +35,7 @@ struct ModelWeights {
   LinearWeight lm_head;
   // Row look-up of the embedding: in the file's mapping if untied, in lm_head's packed form if tied.
   void embed(int32_t token, float* x) const;
-  MemoryBreakdown memory() const;                  // counted from the buffers that are really there
+  MemoryBreakdown memory() const;                        // counted from the buffers that are really there
   std::vector<std::string> kernel_lines(Isa isa) const;  // one per role: "qkv_proj: fp8 requested, bf16 executed: ..."
 
   TensorView embedding;  // untied: stays mapped, in the checkpoint's dtype
@@ -47,7 +47,12 @@ struct LoadOptions {
   std::function<void(const std::string& what, int done, int total)> on_progress;
 };
 
-// Throws Error with file, tensor, wanted and got.
+// One layer of the checkpoint in `scheme`, nearest codes (Scheme::quantize_rtn), packed. Gives the file's pages back.
+LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Scheme& scheme,
+                        ThreadPool& pool);
+
+// Throws Error with file, tensor, wanted and got. Layers come from load_layer, or from the format's algorithm
+// (model/quantize.h).
 ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
                           const LoadOptions& options, ThreadPool& pool);
 
