@@ -4,43 +4,67 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "base/cpu.h"
 
 namespace trimeter {
 
+// All `threads` together read `bytes_per_s` while they stream again and again through `working_set_bytes`.
 struct BandwidthPoint {
-  int64_t working_set_bytes;
-  int threads;
-  double bytes_per_s;
+  int64_t working_set_bytes = 0;
+  int threads = 1;
+  double bytes_per_s = 0;
 };
 
-// How fast this machine's kernel of one scheme multiplies weights that are in cache: the dequantization cost is in it.
+// How fast one thread multiplies weights of a scheme that are in its cache, decoding included:
+//   multiply: out * (in * seconds_per_weight + seconds_per_output)      for one call with n_tokens inputs
+//   prepare:  n_tokens * in * seconds_per_input                          rounding or quantizing the inputs
 struct KernelRate {
   std::string scheme, isa;
-  int64_t n_tokens;          // batch of the product
-  double seconds_per_weight; // one thread, per weight per token batch: time / (out * in)
+  int64_t n_tokens = 1;
+  double seconds_per_weight = 0;
+  double seconds_per_output = 0;
+  double seconds_per_input = 0;
 };
 
 struct HardwareProfile {
   static constexpr int kSchema = 1;
   std::string name, kind = "cpu", source = "measured";  // or "datasheet"
   std::string isa, measured_at;
+  std::string build;  // of the program that measured: its kernels' rates are in here
   int threads = 1;
   int64_t memory_bytes = 0, l2_bytes = 0, l3_bytes = 0;
-  std::vector<BandwidthPoint> read_bandwidth;  // by thread count and by working set
-  std::map<std::string, double> rates;         // ops/s of all threads by arithmetic: "bf16", "int8", "fp32"; peaks in registers
-  std::vector<KernelRate> kernels;
-  double attention_seconds_per_kv_element = 0;  // one thread, per (query head, cached token, channel), K and V together
-  double elementwise_seconds_per_element = 0;   // one thread: norm, rope, activation, rounding of inputs
-  double barrier_s = 0;                         // one barrier of the team
-  double step_overhead_s = 0;                   // per step: scheduling, sampling, bookkeeping
-  double layer_overhead_s = 0;                  // per layer, beside its barriers
+  std::vector<BandwidthPoint> read_bandwidth;  // by thread count and by working set; never empty
+  std::map<std::string, double> rates;  // operations/s of all threads by arithmetic: "bf16", "int8", "fp32"; peaks
+  std::vector<KernelRate> kernels;      // empty on a datasheet: then the peak rates bound a product
+  // One thread, attention of one token and one KV head whose `group` query heads see n_context tokens:
+  //   seconds_per_call + n_context * head_dim * (seconds_per_kv_element + group * seconds_per_query_element)
+  double attention_seconds_per_call = 0, attention_seconds_per_kv_element = 0, attention_seconds_per_query_element = 0;
+  // One thread, by the ledger's name of the operation, per byte that the ledger says it reads and writes. An operation
+  // that is not here runs at the read bandwidth.
+  std::map<std::string, double> elementwise_seconds_per_byte;
+  double sampling_seconds_per_logit = 0;  // greedy choice from a row of logits, one thread
+  double barrier_s = 0;                   // one barrier of the team
+  double step_overhead_s = 0;             // per step, beside what is itemised
+  double layer_overhead_s = 0;            // per layer, beside its barriers
 
-  // Bandwidth of `threads` over a working set of this size, interpolated.
+  // Bandwidth of `n_threads` over a working set of this size. Interpolated: linear in log(bytes/s) over log(bytes)
+  // between measured working sets, linear over threads; constant beyond the ends.
   double read_bandwidth_bytes_per_s(int n_threads, int64_t working_set_bytes) const;
+  // The rate at n_tokens: linear in n_tokens between measured points, proportional to it beyond the last. `found` is
+  // false where the profile has no rate of this scheme on this ISA.
+  struct Rate {
+    bool found = false;
+    double seconds_per_weight = 0, seconds_per_output = 0, seconds_per_input = 0;
+  };
+  Rate kernel_rate(std::string_view scheme, std::string_view isa, int64_t n_tokens) const;
 };
 
+// Throws Error(kNotFound / kIo / kBadFile): file, field, wanted, got.
 HardwareProfile read_hardware_profile(const std::filesystem::path& path);
+HardwareProfile hardware_profile_from_json(const std::string& json, const std::string& path);
 std::string to_json(const HardwareProfile& profile);
 
 }  // namespace trimeter

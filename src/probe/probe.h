@@ -1,0 +1,25 @@
+// Measures this machine into a HardwareProfile: read bandwidth, dot-product rates, the kernels of every scheme,
+// attention, elementwise operations, barriers and fixed costs. Takes some ten seconds.
+#pragma once
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "cost/hardware.h"
+
+namespace trimeter {
+
+using ProbeProgress = std::function<void(const std::string& what, int done, int total)>;
+
+// With the active ISA and 1 to n_threads threads (<= 0: one per CPU).
+HardwareProfile measure_hardware(int n_threads, const ProbeProgress& on_progress);
+
+// Where this machine's profile is kept: $XDG_CACHE_HOME/trimeter (or ~/.cache/trimeter)/hardware-<hash of CPU model,
+// ISA and threads>.json. Empty if there is neither variable.
+std::filesystem::path hardware_cache_path(int n_threads);
+
+// The kept profile if it is of this machine and this build of the program, otherwise a new measurement, which is kept.
+// A kept file that can't be read, or a place that can't be written, is a warning in the log, not an error.
+HardwareProfile load_or_measure(int n_threads, const ProbeProgress& on_progress);
+
+}  // namespace trimeter
