@@ -13,6 +13,7 @@ struct MemoryBreakdown {
   int64_t activation_bytes = 0;  // peak scratch of the largest step
   int64_t overhead_bytes = 0;    // rope tables, block tables, sampler
   int64_t kv_bytes = 0;          // the pool: blocks * block_bytes
+  bool operator==(const MemoryBreakdown&) const = default;
 };
 
 }  // namespace trimeter

@@ -16,12 +16,14 @@ struct Sampled {
   std::vector<double> samples;
   double median = 0, mad = 0;
   double ci95_low = 0, ci95_high = 0;
-  static Sampled of(std::vector<double> samples);  // statistics of base/stats.h
+  static Sampled of(std::vector<double> samples);  // statistics of base/stats.h; of no samples: all zero
+  bool operator==(const Sampled&) const = default;
 };
 
 struct RecordModel {
   std::string name, architecture, dtype;
   int64_t parameters = 0;
+  bool operator==(const RecordModel&) const = default;
 };
 
 struct RecordHardware {
@@ -30,6 +32,7 @@ struct RecordHardware {
   int64_t memory_bytes = 0;
   double read_bandwidth_bytes_per_s = 0;
   std::map<std::string, double> rates;  // operations per second by arithmetic: "bf16", "int8", "fp32"
+  bool operator==(const RecordHardware&) const = default;
 };
 
 struct RecordWorkload {
@@ -42,11 +45,13 @@ struct RecordWorkload {
   int64_t block_size = 0, max_model_len = 0;
   int64_t max_num_seqs = 0, max_num_batched_tokens = 0;
   int64_t rounds = 0;
+  bool operator==(const RecordWorkload&) const = default;
 };
 
 struct RecordKernel {
   std::string requested, executed;
   std::vector<std::string> lines;
+  bool operator==(const RecordKernel&) const = default;
 };
 
 struct RecordPredicted {
@@ -56,10 +61,12 @@ struct RecordPredicted {
   MemoryBreakdown memory;
   std::string binds;                    // "bandwidth", "arithmetic", "overhead" or "capacity"
   std::map<std::string, double> terms;  // seconds of the whole workload by what they are spent on
+  bool operator==(const RecordPredicted&) const = default;
 };
 
 struct RecordKld {
   double mean = 0, p50 = 0, p90 = 0, p95 = 0, p99 = 0, p999 = 0, max = 0;
+  bool operator==(const RecordKld&) const = default;
 };
 
 struct RecordOutput {
@@ -67,6 +74,7 @@ struct RecordOutput {
   std::optional<int64_t> first_divergence;  // index of the first token that differs from the baseline's; absent: none
   bool garbage = false;
   std::string garbage_reason;
+  bool operator==(const RecordOutput&) const = default;
 };
 
 struct RecordQuality {
@@ -78,6 +86,7 @@ struct RecordQuality {
   double delta_p_mean = 0, delta_p_rms = 0;
   int64_t n_garbage = 0;
   std::vector<RecordOutput> outputs;
+  bool operator==(const RecordQuality&) const = default;
 };
 
 struct RecordMeasured {
@@ -86,6 +95,7 @@ struct RecordMeasured {
   int64_t kv_blocks = 0, kv_cache_tokens = 0, block_bytes = 0;
   MemoryBreakdown memory;
   std::optional<RecordQuality> quality;
+  bool operator==(const RecordMeasured&) const = default;
 };
 
 struct RecordRun {
@@ -93,6 +103,7 @@ struct RecordRun {
   RecordKernel kernel;
   RecordPredicted predicted;
   std::optional<RecordMeasured> measured;
+  bool operator==(const RecordRun&) const = default;
 };
 
 struct RecordReconciliation {
@@ -101,16 +112,19 @@ struct RecordReconciliation {
   bool within_band = false;
   double band = 0;            // relative: 0.25 means +-25%
   std::string explanation;    // of a miss: a term, or "unexplained"
+  bool operator==(const RecordReconciliation&) const = default;
 };
 
 struct RecordOrdering {
   std::vector<std::string> predicted, measured;  // formats, best first
   bool holds = false;
   std::string explanation;
+  bool operator==(const RecordOrdering&) const = default;
 };
 
 struct RecordVerdict {
   std::string objective, format, binding_constraint, because;
+  bool operator==(const RecordVerdict&) const = default;
 };
 
 struct Record {
@@ -126,8 +140,10 @@ struct Record {
   std::vector<RecordReconciliation> reconciliation;
   std::map<std::string, RecordOrdering> ordering;  // by meter
   std::optional<RecordVerdict> verdict;
+  bool operator==(const Record&) const = default;
 };
 
+// Throws Error(kBadArgument) naming the field if a number is infinite or not a number: JSON has neither.
 std::string to_json(const Record& record);
 // Throws Error(kBadFile) naming `path` and the field.
 Record record_from_json(const std::string& json, const std::string& path);
