@@ -20,36 +20,66 @@ struct EngineLimits {
   int32_t block_size = 16;
 };
 
-// Embedding and lm_head dtype, KV dtype under a format: the checkpoint's own 16-bit dtype unless the format is itself
-// a dtype (bf16, fp16, fp32).
+// Embedding, lm_head and KV cache under a format: the format's own dtype if it is one (bf16, fp16, fp32), otherwise the
+// checkpoint's if that has 16 bits, otherwise bf16.
 DType dense_dtype(const ModelSpec& model, const Format& format);
+const Scheme& dense_scheme(DType dtype);
+// The scheme of one linear: the format's for the decoder layers, the dense dtype's for lm_head.
+const Scheme& linear_scheme(const ModelSpec& model, const Format& format, LinearRole role);
+// Throws Error(kUnsupported), naming format, tensor and reason, if a scheme cannot hold one of the model's matrices.
+void check_format_fits(const ModelSpec& model, const Format& format);
 
 KvLayout kv_layout(const ModelSpec& model, const Format& format, int64_t block_size);
 
-// weights_bytes, linear_bytes, scales_bytes, embedding_bytes, norm_bytes.
+// weights_bytes, linear_bytes, scales_bytes, embedding_bytes, norm_bytes. Norms and biases are held in fp32. An untied
+// embedding counts in the dense dtype, a tied one is lm_head's packed matrix.
 MemoryBreakdown weight_ledger(const ModelSpec& model, const Format& format);
-// Scratch of the largest step (model/forward.h takes exactly this from its arena).
+
+// Forward computes a step in pieces of at most kPieceRows rows, each through all layers, so that scratch stays small
+// and in cache; only the residual stream is kept for every row of the step. Weights are read once per piece.
+inline constexpr int64_t kPieceRows = 256;
+
+// What Forward takes from its arena beside the prepared inputs, in elements.
+struct ForwardScratch {
+  int64_t piece_rows = 0;  // min(kPieceRows, max_num_batched_tokens)
+  int64_t logit_rows = 0;  // a call of logits() in pieces of this: min(piece_rows, max_num_seqs)
+  int64_t residual = 0;    // f32 [max_num_batched_tokens, hidden]
+  int64_t input = 0;       // f32 [piece_rows, widest input of a linear]: normed rows, attention output, silu_mul output
+  int64_t projection = 0;  // f32 [piece_rows, widest output of a layer's linear]: q, k, v; gate, up
+  int64_t logits = 0;      // f32 [max_num_seqs, vocab]
+};
+ForwardScratch forward_scratch(const ModelSpec& model, const EngineLimits& limits);
+// Scratch of the largest step: forward_scratch() and the largest of the linears' prepared inputs.
 int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa);
-// Rope tables, block tables, sampler state; kv_blocks enters because block bookkeeping grows with it.
+
+// cos and sin, f32 [max_model_len][head_dim / 2] each.
+int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits);
+// int32 [max_num_seqs][ceil(max_model_len / block_size)].
+int64_t block_table_bytes(const EngineLimits& limits);
+// One row at a time: (f32, int32) [vocab].
+int64_t sampler_bytes(const ModelSpec& model);
+// The three of them.
 int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits);
+
 // floor((device_memory * utilization - weights - activation - overhead) / block_bytes); negative if it does not fit.
 int64_t kv_blocks(int64_t device_memory_bytes, double utilization, const MemoryBreakdown& memory, int64_t block_bytes);
-// Everything of the above in one.
+// Everything of the above in one; kv_bytes is 0 if it does not fit.
 MemoryBreakdown memory_ledger(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa,
                               int64_t device_memory_bytes, double utilization);
 
-// One operation of a step, with what it moves and computes.
+// One operation of a step, with what it moves and computes. Linears carry their own preparation of inputs; the others
+// are "embed", "rms_norm", "rope", "kv_write", "attention", "silu_mul".
 struct OpCost {
-  std::string name;            // "qkv_proj", "attention", "norm", "lm_head", ...
-  int64_t count = 1;           // times per step (layers)
-  int64_t weight_bytes = 0;    // per occurrence, read once
-  int64_t kv_bytes = 0;        // KV cache read and written
-  int64_t activation_bytes = 0;// scratch read and written
-  double flops = 0;            // multiply and add counted apart
+  std::string name;              // "qkv_proj", "attention", "rms_norm", "lm_head", ...
+  int64_t count = 1;             // times per step
+  int64_t weight_bytes = 0;      // per occurrence, read once
+  int64_t kv_bytes = 0;          // KV cache read and written
+  int64_t activation_bytes = 0;  // scratch read and written, f32
+  double flops = 0;              // multiply and add counted apart
   // a linear's own: the scheme and the problem; scheme empty otherwise
   std::string scheme;
   MatShape shape;
-  int64_t n_tokens = 0;
+  int64_t n_tokens = 0;  // rows of the occurrence
 };
 
 // A step as the scheduler would issue it: new tokens and context of every sequence.
@@ -61,6 +91,8 @@ struct StepShape {
   std::vector<Seq> seqs;
   int64_t n_logit_rows = 0;  // rows that go through lm_head
 };
+// A step of more than kPieceRows rows has two entries of each linear: the whole pieces and the rest. Each new token
+// reads the keys and values of all tokens up to itself: a KV head's are read once for its whole group of query heads.
 std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, const StepShape& step);
 
 }  // namespace trimeter

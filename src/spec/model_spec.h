@@ -29,12 +29,14 @@ struct LinearSpec {
 };
 
 struct ModelSpec {
-  std::string architecture;  // "Qwen2ForCausalLM"
-  DType dtype;               // of the checkpoint
-  int64_t vocab_size, hidden_size, intermediate_size, n_layers, n_heads, n_kv_heads, head_dim, max_position_embeddings;
-  double rms_norm_eps, rope_theta;
+  std::string architecture;    // "Qwen2ForCausalLM"
+  DType dtype = DType::kBF16;  // of the checkpoint: kBF16, kF16 or kF32
+  int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, n_layers = 0, n_heads = 0, n_kv_heads = 0,
+          head_dim = 0;
+  int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 0, rope_theta = 0;
   RopeScaling rope_scaling;
-  bool tie_word_embeddings, qkv_bias, attention_out_bias, mlp_bias;
+  bool tie_word_embeddings = false, qkv_bias = false, attention_out_bias = false, mlp_bias = false;
   std::vector<int32_t> eos_token_ids;
 
   std::vector<LinearSpec> linears_of_layer(int layer) const;  // qkv, o, gate_up, down

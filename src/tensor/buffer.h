@@ -47,7 +47,8 @@ class Arena {
   }
   // What take(count) uses of the arena: the rounding is part of the ledger.
   static constexpr int64_t bytes_for(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-  void reset() { used_ = 0; }
+  // Takes back everything beyond the first used_bytes (an earlier used_bytes()).
+  void reset(int64_t used_bytes = 0) { used_ = used_bytes; }
   int64_t used_bytes() const { return used_; }
   int64_t high_water_bytes() const { return high_water_; }
   int64_t capacity_bytes() const { return buffer_.size(); }

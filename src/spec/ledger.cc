@@ -1,0 +1,132 @@
+#include "spec/ledger.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace trimeter {
+namespace {
+
+constexpr int64_t kF32Bytes = 4;
+
+// Norms of one layer and of the model are [hidden]; biases [out].
+int64_t norm_and_bias_elements(const ModelSpec& model) {
+  int64_t per_layer = 2 * model.hidden_size;
+  for (const LinearSpec& linear : model.linears_of_layer(0))
+    if (linear.has_bias) per_layer += linear.shape.out;
+  return model.n_layers * per_layer + model.hidden_size;
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+DType dense_dtype(const ModelSpec& model, const Format& format) {
+  if (format.algorithm == "none") return scheme(format.scheme).info().activation;
+  return size_of(model.dtype) == 2 ? model.dtype : DType::kBF16;
+}
+
+const Scheme& dense_scheme(DType dtype) {
+  static constexpr std::pair<DType, std::string_view> kNames[] = {
+      {DType::kBF16, "bf16"}, {DType::kF16, "fp16"}, {DType::kF32, "fp32"}};
+  for (const auto& [dense, scheme_name] : kNames)
+    if (dense == dtype) return scheme(scheme_name);
+  TM_CHECK(false, "no dense scheme of {}", name(dtype));
+}
+
+const Scheme& linear_scheme(const ModelSpec& model, const Format& format, LinearRole role) {
+  return role == LinearRole::kLmHead ? dense_scheme(dense_dtype(model, format)) : scheme(format.scheme);
+}
+
+void check_format_fits(const ModelSpec& model, const Format& format) {
+  std::vector<LinearSpec> linears = model.linears_of_layer(0);
+  linears.push_back(model.lm_head());
+  for (const LinearSpec& linear : linears) {
+    const std::string reason = linear_scheme(model, format, linear.role).refuses(linear.shape);
+    if (!reason.empty())
+      throw Error(Errc::kUnsupported, "format {}: {} ({}): {}", format.name, name(linear.role), linear.parts[0].tensor,
+                  reason);
+  }
+}
+
+KvLayout kv_layout(const ModelSpec& model, const Format& format, int64_t block_size) {
+  return {model.n_layers, model.n_kv_heads, model.head_dim, block_size, dense_dtype(model, format)};
+}
+
+MemoryBreakdown weight_ledger(const ModelSpec& model, const Format& format) {
+  MemoryBreakdown memory;
+  for (const LinearSpec& linear : model.linears_of_layer(0)) {
+    const WeightBytes bytes = linear_scheme(model, format, linear.role).bytes(linear.shape);
+    memory.linear_bytes += model.n_layers * bytes.total();
+    memory.scales_bytes += model.n_layers * bytes.scales;
+  }
+  memory.embedding_bytes = linear_scheme(model, format, LinearRole::kLmHead).bytes(model.lm_head().shape).total();
+  if (!model.tie_word_embeddings)
+    memory.embedding_bytes += model.vocab_size * model.hidden_size * size_of(dense_dtype(model, format));
+  memory.norm_bytes = norm_and_bias_elements(model) * kF32Bytes;
+  memory.weights_bytes = memory.linear_bytes + memory.embedding_bytes + memory.norm_bytes;
+  return memory;
+}
+
+ForwardScratch forward_scratch(const ModelSpec& model, const EngineLimits& limits) {
+  int64_t widest_in = 0, widest_out = 0;
+  for (const LinearSpec& linear : model.linears_of_layer(0)) {
+    widest_in = std::max(widest_in, linear.shape.in);
+    widest_out = std::max(widest_out, linear.shape.out);
+  }
+  ForwardScratch scratch;
+  scratch.piece_rows = std::min<int64_t>(kPieceRows, limits.max_num_batched_tokens);
+  scratch.logit_rows = std::min<int64_t>(scratch.piece_rows, limits.max_num_seqs);
+  scratch.residual = limits.max_num_batched_tokens * model.hidden_size;
+  scratch.input = scratch.piece_rows * widest_in;
+  scratch.projection = scratch.piece_rows * widest_out;
+  scratch.logits = limits.max_num_seqs * model.vocab_size;
+  return scratch;
+}
+
+int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa) {
+  const ForwardScratch scratch = forward_scratch(model, limits);
+  int64_t prepared =
+      linear_scheme(model, format, LinearRole::kLmHead).prepared_bytes(scratch.logit_rows, model.hidden_size, isa);
+  for (const LinearSpec& linear : model.linears_of_layer(0))
+    prepared = std::max(
+        prepared, linear_scheme(model, format, linear.role).prepared_bytes(scratch.piece_rows, linear.shape.in, isa));
+  int64_t bytes = prepared;
+  for (const int64_t elements : {scratch.residual, scratch.input, scratch.projection, scratch.logits})
+    bytes += Arena::bytes_for(elements * kF32Bytes);
+  return bytes;
+}
+
+int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits) {
+  return 2 * limits.max_model_len * (model.head_dim / 2) * kF32Bytes;
+}
+
+int64_t block_table_bytes(const EngineLimits& limits) {
+  return limits.max_num_seqs * ceil_div(limits.max_model_len, limits.block_size) * int64_t{sizeof(int32_t)};
+}
+
+int64_t sampler_bytes(const ModelSpec& model) { return model.vocab_size * int64_t{sizeof(float) + sizeof(int32_t)}; }
+
+int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits) {
+  return rope_table_bytes(model, limits) + block_table_bytes(limits) + sampler_bytes(model);
+}
+
+int64_t kv_blocks(int64_t device_memory_bytes, double utilization, const MemoryBreakdown& memory, int64_t block_bytes) {
+  const auto budget = static_cast<int64_t>(std::floor(static_cast<double>(device_memory_bytes) * utilization));
+  const int64_t left = budget - memory.weights_bytes - memory.activation_bytes - memory.overhead_bytes;
+  return left >= 0 ? left / block_bytes : -ceil_div(-left, block_bytes);
+}
+
+MemoryBreakdown memory_ledger(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa,
+                              int64_t device_memory_bytes, double utilization) {
+  MemoryBreakdown memory = weight_ledger(model, format);
+  memory.activation_bytes = activation_bytes(model, format, limits, isa);
+  memory.overhead_bytes = overhead_bytes(model, limits);
+  const int64_t block_bytes = kv_layout(model, format, limits.block_size).block_bytes();
+  memory.kv_bytes =
+      std::max<int64_t>(0, kv_blocks(device_memory_bytes, utilization, memory, block_bytes)) * block_bytes;
+  return memory;
+}
+
+}  // namespace trimeter
