@@ -45,9 +45,9 @@ class FullRecord {
             {{"a prompt", "a text", 3, true, "repeats"}, {"another", "the same", {}, false, "none"}}};
   }
   RecordRun run(const std::string& format, int64_t blocks) {
-    RecordPredicted predicted{number(), number(),   number(),
-                              number(), number(),   blocks,
-                              memory(), "overhead", {{"weights", number()}, {"attention", number()}}};
+    RecordPredicted predicted{
+        number(), number(), number(),   number(), number(),
+        blocks,   memory(), "overhead", "bf16",   {{"weights", number()}, {"attention", number()}}};
     RecordMeasured measured{sampled(), sampled(), sampled(), sampled(), sampled(), sampled(),
                             count(),   count(),   count(),   memory(),  quality()};
     return {format, {"fp8", "bf16", {"a line", "another line"}}, predicted, measured};

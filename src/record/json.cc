@@ -86,6 +86,7 @@ void describe(Archive& a, Ref<Archive, RecordPredicted> p) {
   a("kv_blocks", p.kv_blocks);
   a("memory", p.memory);
   a("binds", p.binds);
+  a("executed", p.executed);
   a("terms", p.terms);
 }
 

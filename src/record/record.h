@@ -60,6 +60,7 @@ struct RecordPredicted {
   int64_t kv_blocks = 0;
   MemoryBreakdown memory;
   std::string binds;                    // "bandwidth", "arithmetic", "overhead" or "capacity"
+  std::string executed;                 // the arithmetic of the decoder linears that the prediction counted with
   std::map<std::string, double> terms;  // seconds of the whole workload by what they are spent on
   bool operator==(const RecordPredicted&) const = default;
 };
