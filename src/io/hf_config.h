@@ -13,8 +13,8 @@ namespace trimeter {
 struct RopeScaling {
   std::string type = "default";  // default | linear | dynamic | llama3 | yarn
   double factor = 1.0;
-  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // llama3
-  int64_t original_max_position_embeddings = 0;          // llama3, yarn; 0: not given
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;        // llama3
+  int64_t original_max_position_embeddings = 0;                // llama3, yarn; 0: not given
   double attention_factor = 0, beta_fast = 32, beta_slow = 1;  // yarn; attention_factor 0: not given
 };
 
@@ -23,7 +23,8 @@ struct HfConfig {
   std::string architecture;  // architectures[0]: "Qwen2ForCausalLM"
   std::string model_type;
   DType dtype = DType::kBF16;  // torch_dtype or dtype; kF32 if neither is given, as transformers does
-  int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, n_layers = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0;
+  int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, n_layers = 0, n_heads = 0, n_kv_heads = 0,
+          head_dim = 0;
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6, rope_theta = 10000;
   RopeScaling rope_scaling;

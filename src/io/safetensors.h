@@ -17,13 +17,14 @@ struct TensorView {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;           // into the mapping; safetensors does not promise alignment
+  std::span<const std::byte> bytes;  // into the mapping; safetensors does not promise alignment
   std::shared_ptr<const MappedFile> file;
   int64_t n_elements() const;
-  std::string shape_text() const;             // "[768, 256]"
+  std::string shape_text() const;  // "[768, 256]"
 };
 
-// The tensors of one file's bytes, without their file: what the fuzz target calls. Throws Error(kBadFile) naming `path`.
+// The tensors of one file's bytes, without their file: what the fuzz target calls. Throws Error(kBadFile) naming
+// `path`.
 std::vector<TensorView> parse_safetensors(std::span<const std::byte> file, const std::string& path);
 
 class Checkpoint {

@@ -1,0 +1,137 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace trimeter {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const fs::path& path, const char* what) {
+  const int error = errno;
+  throw Error(error == ENOENT || error == ENOTDIR ? Errc::kNotFound : Errc::kIo, "{}: cannot {}: {}", path.string(),
+              what, std::strerror(error));
+}
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+  bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
+
+ private:
+  int fd_;
+};
+
+// O_NONBLOCK: opening a FIFO must not wait for its writer; on a regular file it means nothing.
+int open_to_read(const fs::path& path) { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }
+
+int64_t size_of_regular(const FileDescriptor& file, const fs::path& path) {
+  if (file.get() < 0) fail(path, "open");
+  struct stat status;
+  if (fstat(file.get(), &status) != 0) fail(path, "stat");
+  if (!S_ISREG(status.st_mode))
+    throw Error(Errc::kBadFile, "{}: wanted a regular file, got {}", path.string(),
+                S_ISDIR(status.st_mode) ? "a directory" : "a device, socket or pipe");
+  return status.st_size;
+}
+
+bool write_all(int fd, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t n = ::write(fd, content.data(), content.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    content.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+// A device or a pipe (/dev/stdout) has no old content to keep whole, and must not be renamed over.
+void write_in_place(const fs::path& path, std::string_view content) {
+  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() < 0) fail(path, "open for writing");
+  if (!write_all(file.get(), content) || !file.close()) fail(path, "write");
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, int64_t max_bytes) {
+  const FileDescriptor file(open_to_read(path));
+  const int64_t size = size_of_regular(file, path);
+  if (size > max_bytes)
+    throw Error(Errc::kBadFile, "{}: wanted at most {} bytes, got {}", path.string(), max_bytes, size);
+  std::string content(static_cast<size_t>(size), '\0');
+  size_t n_read = 0;
+  while (n_read < content.size()) {
+    const ssize_t n = ::read(file.get(), content.data() + n_read, content.size() - n_read);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(path, "read");
+    if (n == 0)
+      throw Error(Errc::kIo, "{}: it became shorter while being read: wanted {} bytes, got {}", path.string(), size,
+                  n_read);
+    n_read += static_cast<size_t>(n);
+  }
+  return content;
+}
+
+void write_file_atomic(const fs::path& path, std::string_view content) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  if (fs::is_directory(status)) throw Error(Errc::kIo, "{}: cannot write: it is a directory", path.string());
+  if (fs::exists(status) && !fs::is_regular_file(status)) return write_in_place(path, content);
+  // A link to a file stays a link: what it points to is replaced.
+  const fs::path target = fs::is_regular_file(status) ? fs::canonical(path, ignored) : path;
+  const std::string temporary = fmt::format("{}.{}.tmp", target.string(), getpid());
+
+  FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (file.get() < 0) throw Error(Errc::kIo, "{}: cannot create: {}", temporary, std::strerror(errno));
+  if (!write_all(file.get(), content) || ::fsync(file.get()) != 0 || !file.close() ||
+      std::rename(temporary.c_str(), target.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary.c_str());
+    throw Error(Errc::kIo, "{}: cannot write {} bytes: {}", path.string(), content.size(), std::strerror(error));
+  }
+  // The content is safe already; this makes the name so as well, where the file system can.
+  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const FileDescriptor directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.get() >= 0) ::fsync(directory.get());
+}
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  const FileDescriptor file(open_to_read(path));
+  size_ = size_of_regular(file, path);
+  if (size_ == 0) return;
+  void* data = mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (data == MAP_FAILED) fail(path, "map");
+  data_ = static_cast<const std::byte*>(data);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));
+}
+
+void MappedFile::release(const std::byte* begin, int64_t n_bytes) const {
+  const int64_t offset = begin - data_;
+  TM_CHECK(offset >= 0 && n_bytes >= 0 && offset + n_bytes <= size_, "{}: bytes {} + {} of {}", path_.string(), offset,
+           n_bytes, size_);
+  if (n_bytes == 0) return;
+  // Outward to whole pages: a neighbour's bytes in them are read again from the page cache.
+  const int64_t first = offset / sysconf(_SC_PAGESIZE) * sysconf(_SC_PAGESIZE);
+  madvise(const_cast<std::byte*>(data_) + first, static_cast<size_t>(offset + n_bytes - first), MADV_DONTNEED);
+}
+
+}  // namespace trimeter

@@ -1,0 +1,246 @@
+#include "io/hf_config.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "io/file.h"
+#include "io/json.h"
+
+namespace trimeter {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxConfigBytes = int64_t{1} << 24;
+// Far above any model there is, and low enough that no product of sizes that the ledger forms overflows 63 bits.
+constexpr int64_t kMaxWidth = int64_t{1} << 20;  // hidden, intermediate
+constexpr int64_t kMaxCount = int64_t{1} << 12;  // layers, heads, head_dim
+constexpr int64_t kMaxVocab = int64_t{1} << 24;
+constexpr int64_t kMaxInt32 = (int64_t{1} << 31) - 1;  // positions, token ids
+
+struct Range {  // of a number
+  double low, high;
+  bool low_is_open = false;
+  bool has(double x) const { return std::isfinite(x) && x <= high && (low_is_open ? x > low : x >= low); }
+  std::string text() const { return fmt::format("a number in {}{}, {}]", low_is_open ? '(' : '[', low, high); }
+};
+constexpr Range kPositive{0, 1e30, true};
+
+// The fields of one JSON object, typed and checked; null counts as absent, as transformers has it.
+class Fields {
+ public:
+  // `where` opens every message: the path, and the field that holds the object.
+  Fields(const json& object, std::string where) : object_(object), where_(std::move(where)) {
+    if (!object.is_object())
+      throw Error(Errc::kBadFile, "{}: wanted an object, got {}", where_, printable_json(object));
+  }
+
+  // Said with a field that is missing: the reason may be another architecture's names.
+  void set_hint(std::string hint) { hint_ = std::move(hint); }
+
+  const json* find(const char* key) const {
+    const auto at = object_.find(key);
+    return at == object_.end() || at->is_null() ? nullptr : &*at;
+  }
+
+  std::optional<int64_t> integer(const char* key, int64_t low, int64_t high) const {
+    const json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    return checked_integer(key, *value, low, high);
+  }
+  int64_t required_integer(const char* key, int64_t low, int64_t high) const {
+    const std::optional<int64_t> value = integer(key, low, high);
+    if (!value) missing(key, fmt::format("an integer in [{}, {}]", low, high));
+    return *value;
+  }
+  std::optional<int32_t> token_id(const char* key) const {
+    const std::optional<int64_t> id = integer(key, 0, kMaxInt32);
+    return id ? std::optional(static_cast<int32_t>(*id)) : std::nullopt;
+  }
+  std::vector<int32_t> token_ids(const char* key) const {  // one, or a list
+    const json* value = find(key);
+    std::vector<int32_t> ids;
+    if (value == nullptr) return ids;
+    for (const json& id : value->is_array() ? *value : json::array({*value}))
+      ids.push_back(static_cast<int32_t>(checked_integer(key, id, 0, kMaxInt32)));
+    return ids;
+  }
+  std::optional<double> number(const char* key, const Range& range) const {
+    const json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_number() || !range.has(value->get<double>())) fail(key, range.text(), *value);
+    return value->get<double>();
+  }
+  double required_number(const char* key, const Range& range) const {
+    const std::optional<double> value = number(key, range);
+    if (!value) missing(key, range.text());
+    return *value;
+  }
+  std::optional<bool> boolean(const char* key) const {
+    const json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_boolean()) fail(key, "true or false", *value);
+    return value->get<bool>();
+  }
+  std::optional<std::string> string(const char* key) const {
+    const json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_string()) fail(key, "a string", *value);
+    return value->get<std::string>();
+  }
+
+  [[noreturn]] void fail(const char* key, std::string_view wanted, const json& got) const {
+    throw Error(Errc::kBadFile, "{}: field '{}': wanted {}, got {}", where_, key, wanted, printable_json(got));
+  }
+  [[noreturn]] void missing(const char* key, std::string_view wanted) const {
+    throw Error(Errc::kBadFile, "{}: field '{}': wanted {}, got none{}", where_, key, wanted, hint_);
+  }
+  const std::string& where() const { return where_; }
+
+ private:
+  int64_t checked_integer(const char* key, const json& value, int64_t low, int64_t high) const {
+    const bool fits = value.is_number_unsigned() ? value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX)
+                                                 : value.is_number_integer();
+    if (!fits || value.get<int64_t>() < low || value.get<int64_t>() > high)
+      fail(key, fmt::format("an integer in [{}, {}]", low, high), value);
+    return value.get<int64_t>();
+  }
+
+  const json& object_;
+  std::string where_, hint_;
+};
+
+std::string read_architecture(const Fields& config) {
+  const json* list = config.find("architectures");
+  if (list == nullptr) config.missing("architectures", "a list with one name");
+  if (!list->is_array() || list->size() != 1 || !list->front().is_string())
+    config.fail("architectures", "a list with one name", *list);
+  return list->front().get<std::string>();
+}
+
+DType read_dtype(const Fields& config) {
+  const char* key = config.find("dtype") != nullptr ? "dtype" : "torch_dtype";
+  const std::optional<std::string> name = config.string(key);
+  if (!name) return DType::kF32;
+  const std::optional<DType> dtype = dtype_from_torch_name(*name);
+  if (dtype != DType::kBF16 && dtype != DType::kF16 && dtype != DType::kF32)
+    throw Error(Errc::kUnsupported, "{}: field '{}': wanted bfloat16, float16 or float32, got '{}'", config.where(),
+                key, printable(*name));
+  return *dtype;
+}
+
+RopeScaling read_rope_scaling(const Fields& rope) {
+  RopeScaling scaling;
+  // "type" is the name before transformers 4.43; both are often there.
+  scaling.type = rope.string("rope_type").value_or(rope.string("type").value_or(scaling.type));
+  const bool has_factor =
+      scaling.type == "linear" || scaling.type == "dynamic" || scaling.type == "llama3" || scaling.type == "yarn";
+  if (has_factor) scaling.factor = rope.required_number("factor", kPositive);
+  scaling.original_max_position_embeddings = rope.integer("original_max_position_embeddings", 1, kMaxInt32).value_or(0);
+  if (scaling.type == "llama3") {
+    scaling.low_freq_factor = rope.required_number("low_freq_factor", kPositive);
+    scaling.high_freq_factor = rope.required_number("high_freq_factor", kPositive);
+    rope.required_integer("original_max_position_embeddings", 1, kMaxInt32);
+    if (scaling.high_freq_factor <= scaling.low_freq_factor)
+      throw Error(Errc::kBadFile, "{}: field 'high_freq_factor': wanted more than low_freq_factor {}, got {}",
+                  rope.where(), scaling.low_freq_factor, scaling.high_freq_factor);
+  }
+  scaling.attention_factor = rope.number("attention_factor", kPositive).value_or(scaling.attention_factor);
+  scaling.beta_fast = rope.number("beta_fast", kPositive).value_or(scaling.beta_fast);
+  scaling.beta_slow = rope.number("beta_slow", kPositive).value_or(scaling.beta_slow);
+  return scaling;
+}
+
+// rope_parameters is transformers 5's; rope_theta lies in it. Before: rope_theta beside rope_scaling.
+void read_rope(const Fields& config, HfConfig& out) {
+  const char* key = config.find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
+  out.rope_theta = config.number("rope_theta", kPositive).value_or(out.rope_theta);
+  const json* object = config.find(key);
+  if (object == nullptr) return;
+  const Fields rope(*object, fmt::format("{}: field '{}'", config.where(), key));
+  for (const auto& [name, value] : object->items())
+    if (value.is_object())
+      throw Error(Errc::kUnsupported, "{}: wanted one set of parameters for all layers, got one for '{}'", rope.where(),
+                  printable(name));
+  out.rope_scaling = read_rope_scaling(rope);
+  out.rope_theta = rope.number("rope_theta", kPositive).value_or(out.rope_theta);
+}
+
+void read_heads(const Fields& config, HfConfig& out) {
+  out.n_heads = config.required_integer("num_attention_heads", 1, kMaxCount);
+  out.n_kv_heads = config.integer("num_key_value_heads", 1, kMaxCount).value_or(out.n_heads);
+  if (out.n_heads % out.n_kv_heads != 0)
+    throw Error(Errc::kBadFile, "{}: field 'num_key_value_heads': wanted a divisor of num_attention_heads {}, got {}",
+                config.where(), out.n_heads, out.n_kv_heads);
+  if (const auto head_dim = config.integer("head_dim", 1, kMaxCount)) {
+    out.head_dim = *head_dim;
+  } else {
+    if (out.hidden_size % out.n_heads != 0)
+      throw Error(Errc::kBadFile, "{}: field 'num_attention_heads': wanted a divisor of hidden_size {}, got {}",
+                  config.where(), out.hidden_size, out.n_heads);
+    out.head_dim = out.hidden_size / out.n_heads;
+  }
+  if (out.head_dim % 2 != 0)  // rotary embedding turns pairs
+    throw Error(Errc::kBadFile, "{}: field 'head_dim': wanted an even number, got {}", config.where(), out.head_dim);
+}
+
+std::optional<std::string> read_quant_method(const Fields& config) {
+  const json* object = config.find("quantization_config");
+  if (object == nullptr) return std::nullopt;
+  const Fields quantization(*object, config.where() + ": field 'quantization_config'");
+  const std::optional<std::string> method = quantization.string("quant_method");
+  if (!method) quantization.missing("quant_method", "a string");
+  return method;
+}
+
+}  // namespace
+
+HfConfig read_hf_config(const fs::path& directory) {
+  HfConfig out;
+  out.path = (directory / "config.json").string();
+  const json object = parse_json(read_file(out.path, kMaxConfigBytes), out.path);
+  Fields config(object, out.path);
+  out.architecture = read_architecture(config);
+  config.set_hint(fmt::format(" (architecture '{}')", printable(out.architecture)));
+  out.model_type = config.string("model_type").value_or("");
+  out.dtype = read_dtype(config);
+  out.vocab_size = config.required_integer("vocab_size", 1, kMaxVocab);
+  out.hidden_size = config.required_integer("hidden_size", 1, kMaxWidth);
+  out.intermediate_size = config.required_integer("intermediate_size", 1, kMaxWidth);
+  out.n_layers = config.required_integer("num_hidden_layers", 1, kMaxCount);
+  read_heads(config, out);
+  out.max_position_embeddings = config.required_integer("max_position_embeddings", 1, kMaxInt32);
+  out.rms_norm_eps = config.number("rms_norm_eps", {0, 1, true}).value_or(out.rms_norm_eps);
+  read_rope(config, out);
+  out.tie_word_embeddings = config.boolean("tie_word_embeddings").value_or(out.tie_word_embeddings);
+  out.attention_bias = config.boolean("attention_bias");
+  out.mlp_bias = config.boolean("mlp_bias");
+  out.use_sliding_window = config.boolean("use_sliding_window").value_or(out.use_sliding_window);
+  out.hidden_act = config.string("hidden_act").value_or(out.hidden_act);
+  out.quant_method = read_quant_method(config);
+  out.eos_token_ids = config.token_ids("eos_token_id");
+  out.bos_token_id = config.token_id("bos_token_id");
+  return out;
+}
+
+HfGenerationConfig read_hf_generation_config(const fs::path& directory) {
+  HfGenerationConfig out;
+  const fs::path path = directory / "generation_config.json";
+  if (std::error_code ignored; !fs::exists(path, ignored)) return out;
+  const json object = parse_json(read_file(path, kMaxConfigBytes), path.string());
+  const Fields config(object, path.string());
+  out.eos_token_ids = config.token_ids("eos_token_id");
+  out.bos_token_id = config.token_id("bos_token_id");
+  out.pad_token_id = config.token_id("pad_token_id");
+  out.do_sample = config.boolean("do_sample");
+  out.temperature = config.number("temperature", {0, 1e30});
+  out.top_p = config.number("top_p", {0, 1, true});
+  out.min_p = config.number("min_p", {0, 1});
+  out.repetition_penalty = config.number("repetition_penalty", kPositive);
+  if (const auto top_k = config.integer("top_k", -1, kMaxInt32)) out.top_k = static_cast<int32_t>(*top_k);
+  return out;
+}
+
+}  // namespace trimeter
