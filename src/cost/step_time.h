@@ -1,10 +1,11 @@
 // Time of one step on a machine: a roofline per operation, with the terms kept apart.
-//   linear:    max(weight bytes / read bandwidth(all weights, threads), multiply time of the scheme's kernel / threads)
-//              + preparing its inputs / threads
-//   attention: max(KV bytes / read bandwidth, kernel time / threads)
-//   others:    activation bytes * seconds per byte / threads
+//   linear:    max(weight bytes / read bandwidth, multiply time of the scheme's kernel on one thread's rows)
+//              + preparing (rounding, quantizing) one thread's tokens
+//   attention: max(KV bytes / read bandwidth, kernel time of one thread's (token, KV head) pairs)
+//   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
-// The working set of the weights is all of them: a step streams through the whole model before it comes back.
+// The working set of the weights is all of them: a step streams through the whole model before it comes back. Rows are
+// shared in tiles of kTileRows and tokens whole, so a thread's share is rounded up.
 #pragma once
 #include <map>
 #include <string>
@@ -18,16 +19,17 @@ namespace trimeter {
 struct OpTime {
   std::string name;  // the ledger's
   int64_t count = 1;
-  double seconds = 0;       // of all occurrences
-  double bandwidth_s = 0;   // of all occurrences, had it only to move its bytes
-  double arithmetic_s = 0;  // of all occurrences, had it only to compute
+  double seconds = 0;       // of all occurrences, as the next two
+  double bandwidth_s = 0;   // had it only to move its bytes
+  double arithmetic_s = 0;  // had it only to compute
 };
 
 struct StepTime {
   double seconds = 0;
-  std::map<std::string, double> terms;  // sums to `seconds`; keys: the k...Term names below
-  std::vector<OpTime> ops;
-};
+  std::map<std::string, double> terms;                       // by what it is spent on: the k...Term names below
+  double bandwidth_s = 0, arithmetic_s = 0, overhead_s = 0;  // by what bounds it
+  std::vector<OpTime> ops;                                   // `terms`, these three, and `ops` with the overhead
+};                                                           // each sum to `seconds`
 
 inline constexpr const char* kWeightsBandwidthTerm = "weights: bandwidth";
 inline constexpr const char* kWeightsArithmeticTerm = "weights: arithmetic";
@@ -37,18 +39,29 @@ inline constexpr const char* kAttentionTerm = "attention";
 inline constexpr const char* kElementwiseTerm = "elementwise";
 inline constexpr const char* kOverheadTerm = "barriers and overhead";
 
+// Of forward(): one after each stage whose result another thread's stage reads.
+inline constexpr int kBarriersPerLayer = 8;
+
 class StepTimer {
  public:
+  // All are kept by reference. Throws Error(kBadArgument) if the profile has neither a rate of one of the format's
+  // kernels nor the peak of its executed arithmetic.
   StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa, int threads);
   StepTime time(const StepShape& step) const;
 
  private:
+  OpTime linear(const OpCost& op, double& prepare_s) const;
+  OpTime attention(const OpCost& op, const StepShape& step) const;
+  OpTime elementwise(const OpCost& op) const;
+  double multiply_s(const OpCost& op) const;
+  double largest_share(int64_t n_units) const;
+
   const ModelSpec& model_;
   const Format& format_;
   const HardwareProfile& hardware_;
   Isa isa_;
   int threads_;
-  double weights_bytes_per_s_;
+  int64_t weights_bytes_;
 };
 
 }  // namespace trimeter

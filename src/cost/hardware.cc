@@ -1,0 +1,67 @@
+#include "cost/hardware.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+#include "io/file.h"
+
+namespace trimeter {
+namespace {
+
+// y at x on the polyline through `points` (sorted by x), constant beyond its ends.
+double on_polyline(const std::vector<std::pair<double, double>>& points, double x) {
+  TM_CHECK(!points.empty(), "no points to interpolate between");
+  if (x <= points.front().first) return points.front().second;
+  for (size_t i = 1; i < points.size(); ++i) {
+    const auto [x0, y0] = points[i - 1];
+    const auto [x1, y1] = points[i];
+    if (x <= x1) return y0 + (y1 - y0) * (x - x0) / (x1 - x0);
+  }
+  return points.back().second;
+}
+
+double bandwidth_of_threads(const std::vector<BandwidthPoint>& points, int threads, int64_t working_set_bytes) {
+  std::vector<std::pair<double, double>> curve;
+  for (const BandwidthPoint& point : points)
+    if (point.threads == threads)
+      curve.emplace_back(std::log(static_cast<double>(point.working_set_bytes)), std::log(point.bytes_per_s));
+  std::sort(curve.begin(), curve.end());
+  return std::exp(on_polyline(curve, std::log(static_cast<double>(std::max<int64_t>(working_set_bytes, 1)))));
+}
+
+}  // namespace
+
+double HardwareProfile::read_bandwidth_bytes_per_s(int n_threads, int64_t working_set_bytes) const {
+  std::set<int> counts;
+  for (const BandwidthPoint& point : read_bandwidth) counts.insert(point.threads);
+  std::vector<std::pair<double, double>> curve;
+  for (const int count : counts)
+    curve.emplace_back(count, bandwidth_of_threads(read_bandwidth, count, working_set_bytes));
+  return on_polyline(curve, n_threads);
+}
+
+HardwareProfile::Rate HardwareProfile::kernel_rate(std::string_view scheme, std::string_view wanted_isa,
+                                                   int64_t n_tokens) const {
+  std::vector<const KernelRate*> points;
+  for (const KernelRate& rate : kernels)
+    if (rate.scheme == scheme && rate.isa == wanted_isa) points.push_back(&rate);
+  if (points.empty()) return {};
+  std::sort(points.begin(), points.end(),
+            [](const KernelRate* a, const KernelRate* b) { return a->n_tokens < b->n_tokens; });
+  const auto at = [&](double KernelRate::*figure) {
+    std::vector<std::pair<double, double>> curve;
+    for (const KernelRate* point : points) curve.emplace_back(static_cast<double>(point->n_tokens), point->*figure);
+    const double beyond = std::max(1.0, static_cast<double>(n_tokens) / static_cast<double>(points.back()->n_tokens));
+    return beyond * on_polyline(curve, static_cast<double>(n_tokens));
+  };
+  return {true, at(&KernelRate::seconds_per_weight), at(&KernelRate::seconds_per_output),
+          at(&KernelRate::seconds_per_input)};
+}
+
+HardwareProfile read_hardware_profile(const std::filesystem::path& path) {
+  return hardware_profile_from_json(read_file(path), path.string());
+}
+
+}  // namespace trimeter

@@ -1,0 +1,159 @@
+// The profile's JSON. Reading trusts nothing: every figure that a prediction divides by is checked here, once.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cost/hardware.h"
+
+namespace trimeter {
+namespace {
+
+using nlohmann::json;
+
+// An object of the file with the path of fields that leads to it, for messages.
+class Fields {
+ public:
+  Fields(const json& object, std::string file, std::string where)
+      : object_(object), file_(std::move(file)), where_(std::move(where)) {
+    if (!object_.is_object()) fail(where_.empty() ? "the file" : where_, "an object", object_);
+  }
+
+  std::string text(const std::string& key) const {
+    const json& value = at(key);
+    if (!value.is_string()) fail(place(key), "a string", value);
+    return value.get<std::string>();
+  }
+  int64_t integer(const std::string& key, int64_t at_least) const {
+    const json& value = at(key);
+    if (!value.is_number_integer() || value.get<int64_t>() < at_least)
+      fail(place(key), fmt::format("an integer of at least {}", at_least), value);
+    return value.get<int64_t>();
+  }
+  // positive: zero is refused too, for what a prediction divides by.
+  double number(const std::string& key, bool positive) const {
+    const json& value = at(key);
+    const double x = value.is_number() ? value.get<double>() : -1;
+    if (!std::isfinite(x) || x < 0 || (positive && x == 0))
+      fail(place(key), positive ? "a number above 0" : "a number, 0 or more", value);
+    return x;
+  }
+  Fields object(const std::string& key) const { return {at(key), file_, place(key)}; }
+  std::vector<Fields> objects(const std::string& key, size_t at_least) const {
+    const json& value = at(key);
+    if (!value.is_array() || value.size() < at_least)
+      fail(place(key), fmt::format("an array of at least {} entries", at_least), value);
+    std::vector<Fields> rows;
+    for (size_t i = 0; i < value.size(); ++i) rows.emplace_back(value[i], file_, fmt::format("{}[{}]", place(key), i));
+    return rows;
+  }
+  std::map<std::string, double> numbers(const std::string& key, bool positive) const {
+    const Fields map = object(key);
+    std::map<std::string, double> values;
+    for (const auto& item : map.object_.items()) values[item.key()] = map.number(item.key(), positive);
+    return values;
+  }
+  [[noreturn]] void fail(const std::string& field, const std::string& wanted, const json& got) const {
+    std::string text = got.dump(-1, ' ', false, json::error_handler_t::replace);
+    if (text.size() > 80) text = text.substr(0, 77) + "...";
+    throw Error(Errc::kBadFile, "{}: hardware profile: {}: wanted {}, got {}", file_, field, wanted, text);
+  }
+  std::string place(const std::string& key) const { return where_.empty() ? key : where_ + "." + key; }
+
+ private:
+  const json& at(const std::string& key) const {
+    const auto found = object_.find(key);
+    if (found == object_.end())
+      throw Error(Errc::kBadFile, "{}: hardware profile: {}: wanted a value, got no such field", file_, place(key));
+    return *found;
+  }
+
+  const json& object_;
+  std::string file_, where_;
+};
+
+json parse(const std::string& text, const std::string& path) {
+  try {
+    return json::parse(text);
+  } catch (const json::parse_error& error) {
+    throw Error(Errc::kBadFile, "{}: hardware profile: wanted JSON, got {}", path, error.what());
+  }
+}
+
+}  // namespace
+
+HardwareProfile hardware_profile_from_json(const std::string& text, const std::string& path) {
+  const json document = parse(text, path);
+  const Fields fields(document, path, "");
+  if (fields.integer("schema", 0) != HardwareProfile::kSchema)
+    fields.fail("schema", fmt::format("{}", HardwareProfile::kSchema), document["schema"]);
+  HardwareProfile profile;
+  profile.name = fields.text("name");
+  profile.kind = fields.text("kind");
+  if (profile.kind != "cpu" && profile.kind != "cuda") fields.fail("kind", "\"cpu\" or \"cuda\"", document["kind"]);
+  profile.source = fields.text("source");
+  if (profile.source != "measured" && profile.source != "datasheet")
+    fields.fail("source", "\"measured\" or \"datasheet\"", document["source"]);
+  profile.isa = fields.text("isa");
+  profile.measured_at = fields.text("measured_at");
+  profile.build = fields.text("build");
+  profile.threads = static_cast<int>(fields.integer("threads", 1));
+  profile.memory_bytes = fields.integer("memory_bytes", 0);
+  profile.l2_bytes = fields.integer("l2_bytes", 0);
+  profile.l3_bytes = fields.integer("l3_bytes", 0);
+  for (const Fields& row : fields.objects("read_bandwidth", 1))
+    profile.read_bandwidth.push_back({row.integer("working_set_bytes", 1), static_cast<int>(row.integer("threads", 1)),
+                                      row.number("bytes_per_s", true)});
+  profile.rates = fields.numbers("rates", true);
+  for (const Fields& row : fields.objects("kernels", 0))
+    profile.kernels.push_back({row.text("scheme"), row.text("isa"), row.integer("n_tokens", 1),
+                               row.number("seconds_per_weight", true), row.number("seconds_per_output", false),
+                               row.number("seconds_per_input", false)});
+  profile.attention_seconds_per_call = fields.number("attention_seconds_per_call", false);
+  profile.attention_seconds_per_kv_element = fields.number("attention_seconds_per_kv_element", false);
+  profile.attention_seconds_per_query_element = fields.number("attention_seconds_per_query_element", false);
+  profile.elementwise_seconds_per_byte = fields.numbers("elementwise_seconds_per_byte", false);
+  profile.sampling_seconds_per_logit = fields.number("sampling_seconds_per_logit", false);
+  profile.barrier_s = fields.number("barrier_s", false);
+  profile.step_overhead_s = fields.number("step_overhead_s", false);
+  profile.layer_overhead_s = fields.number("layer_overhead_s", false);
+  return profile;
+}
+
+std::string to_json(const HardwareProfile& profile) {
+  nlohmann::ordered_json document = {{"schema", HardwareProfile::kSchema},
+                                     {"name", profile.name},
+                                     {"kind", profile.kind},
+                                     {"source", profile.source},
+                                     {"isa", profile.isa},
+                                     {"measured_at", profile.measured_at},
+                                     {"build", profile.build},
+                                     {"threads", profile.threads},
+                                     {"memory_bytes", profile.memory_bytes},
+                                     {"l2_bytes", profile.l2_bytes},
+                                     {"l3_bytes", profile.l3_bytes}};
+  document["read_bandwidth"] = json::array();
+  for (const BandwidthPoint& point : profile.read_bandwidth)
+    document["read_bandwidth"].push_back({{"working_set_bytes", point.working_set_bytes},
+                                          {"threads", point.threads},
+                                          {"bytes_per_s", point.bytes_per_s}});
+  document["rates"] = profile.rates;
+  document["kernels"] = json::array();
+  for (const KernelRate& rate : profile.kernels)
+    document["kernels"].push_back({{"scheme", rate.scheme},
+                                   {"isa", rate.isa},
+                                   {"n_tokens", rate.n_tokens},
+                                   {"seconds_per_weight", rate.seconds_per_weight},
+                                   {"seconds_per_output", rate.seconds_per_output},
+                                   {"seconds_per_input", rate.seconds_per_input}});
+  document["attention_seconds_per_call"] = profile.attention_seconds_per_call;
+  document["attention_seconds_per_kv_element"] = profile.attention_seconds_per_kv_element;
+  document["attention_seconds_per_query_element"] = profile.attention_seconds_per_query_element;
+  document["elementwise_seconds_per_byte"] = profile.elementwise_seconds_per_byte;
+  document["sampling_seconds_per_logit"] = profile.sampling_seconds_per_logit;
+  document["barrier_s"] = profile.barrier_s;
+  document["step_overhead_s"] = profile.step_overhead_s;
+  document["layer_overhead_s"] = profile.layer_overhead_s;
+  return document.dump(2) + "\n";
+}
+
+}  // namespace trimeter

@@ -1,0 +1,127 @@
+#include "cost/step_time.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "schemes/scheme.h"
+
+namespace trimeter {
+namespace {
+
+void add(StepTime& step, OpTime op, const char* bandwidth_term, const char* arithmetic_term) {
+  const bool moves = op.bandwidth_s > op.arithmetic_s;
+  step.terms[moves ? bandwidth_term : arithmetic_term] += op.seconds;
+  (moves ? step.bandwidth_s : step.arithmetic_s) += op.seconds;
+  step.seconds += op.seconds;
+  step.ops.push_back(std::move(op));
+}
+
+OpTime roofline(const OpCost& op, double bandwidth_s, double arithmetic_s) {
+  const auto count = static_cast<double>(op.count);
+  return {op.name, op.count, count * std::max(bandwidth_s, arithmetic_s), count * bandwidth_s, count * arithmetic_s};
+}
+
+}  // namespace
+
+StepTimer::StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
+                     int threads)
+    : model_(model),
+      format_(format),
+      hardware_(hardware),
+      isa_(isa),
+      threads_(threads),
+      weights_bytes_(weight_ledger(model, format).weights_bytes) {
+  for (const OpCost& op : step_ledger(model, format, {.seqs = {{1, 0}}, .n_logit_rows = 1})) {
+    if (op.scheme.empty() || hardware.kernel_rate(op.scheme, name(isa), 1).found) continue;
+    const KernelPlan plan = scheme(op.scheme).plan(isa);
+    if (hardware.rates.count(plan.executed) == 0)
+      throw Error(Errc::kBadArgument,
+                  "hardware profile {}: format {} needs a rate of kernel {} or of {} arithmetic, got neither",
+                  hardware.name, format.name, plan.kernel, plan.executed);
+  }
+}
+
+// The part of n_units that the busiest thread gets.
+double StepTimer::largest_share(int64_t n_units) const {
+  if (n_units == 0) return 0;
+  return static_cast<double>((n_units + threads_ - 1) / threads_) / static_cast<double>(n_units);
+}
+
+double StepTimer::multiply_s(const OpCost& op) const {
+  const auto rate = hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens);
+  if (!rate.found) {
+    const double peak = hardware_.rates.at(scheme(op.scheme).plan(isa_).executed) / hardware_.threads;
+    return op.flops / peak;
+  }
+  return static_cast<double>(op.shape.out) *
+         (static_cast<double>(op.shape.in) * rate.seconds_per_weight + rate.seconds_per_output);
+}
+
+OpTime StepTimer::linear(const OpCost& op, double& prepare_s) const {
+  const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, weights_bytes_);
+  const double share = largest_share((op.shape.out + kTileRows - 1) / kTileRows);
+  prepare_s = static_cast<double>(op.count * op.n_tokens * op.shape.in) * largest_share(op.n_tokens) *
+              hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens).seconds_per_input;
+  return roofline(op, static_cast<double>(op.weight_bytes) / bytes_per_s, multiply_s(op) * share);
+}
+
+OpTime StepTimer::attention(const OpCost& op, const StepShape& step) const {
+  double n_visible = 0;
+  int64_t n_tokens = 0, n_cached = 0;
+  for (const StepShape::Seq& seq : step.seqs) {
+    n_visible +=
+        static_cast<double>(seq.n_new) * (static_cast<double>(seq.n_context) + static_cast<double>(seq.n_new + 1) / 2);
+    n_tokens += seq.n_new;
+    n_cached += seq.n_context + seq.n_new;
+  }
+  // Read from memory once: the tokens of one chunk find their sequence's K and V in cache.
+  const KvLayout layout = kv_layout(model_, format_, 16);
+  const double kv_bytes =
+      static_cast<double>(n_cached * 2 * layout.n_kv_heads * layout.head_dim * size_of(layout.dtype));
+  const double working_set = kv_bytes * static_cast<double>(model_.n_layers) + static_cast<double>(weights_bytes_);
+  const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, static_cast<int64_t>(working_set));
+
+  const auto group = static_cast<double>(model_.n_heads / model_.n_kv_heads);
+  const double per_element =
+      hardware_.attention_seconds_per_kv_element + group * hardware_.attention_seconds_per_query_element;
+  const auto n_pairs = static_cast<double>(n_tokens * model_.n_kv_heads);
+  const double kernel_s = n_pairs * hardware_.attention_seconds_per_call +
+                          n_visible * static_cast<double>(model_.n_kv_heads * model_.head_dim) * per_element;
+  return roofline(op, kv_bytes / bytes_per_s, kernel_s * largest_share(n_tokens * model_.n_kv_heads));
+}
+
+OpTime StepTimer::elementwise(const OpCost& op) const {
+  const auto bytes = static_cast<double>(op.activation_bytes);
+  const auto rate = hardware_.elementwise_seconds_per_byte.find(op.name);
+  if (rate != hardware_.elementwise_seconds_per_byte.end())
+    return roofline(op, 0, bytes * rate->second * largest_share(op.n_tokens));
+  return roofline(op, bytes / hardware_.read_bandwidth_bytes_per_s(threads_, op.activation_bytes), 0);
+}
+
+StepTime StepTimer::time(const StepShape& step) const {
+  StepTime result;
+  for (const OpCost& op : step_ledger(model_, format_, step)) {
+    if (!op.scheme.empty()) {
+      const bool is_head = op.name == name(LinearRole::kLmHead);
+      double prepare_s = 0;
+      add(result, linear(op, prepare_s), is_head ? kLmHeadBandwidthTerm : kWeightsBandwidthTerm,
+          is_head ? kLmHeadArithmeticTerm : kWeightsArithmeticTerm);
+      add(result, {"prepare " + op.name, op.count, prepare_s, 0, prepare_s}, kElementwiseTerm, kElementwiseTerm);
+    } else if (op.name == "attention") {
+      add(result, attention(op, step), kAttentionTerm, kAttentionTerm);
+    } else {
+      add(result, elementwise(op), kElementwiseTerm, kElementwiseTerm);
+    }
+  }
+  const double sampling_s =
+      static_cast<double>(step.n_logit_rows * model_.vocab_size) * hardware_.sampling_seconds_per_logit;
+  add(result, {"sampling", 1, sampling_s, 0, sampling_s}, kElementwiseTerm, kElementwiseTerm);
+  const double barriers_s = threads_ > 1 ? kBarriersPerLayer * hardware_.barrier_s : 0;
+  result.overhead_s =
+      hardware_.step_overhead_s + static_cast<double>(model_.n_layers) * (hardware_.layer_overhead_s + barriers_s);
+  result.terms[kOverheadTerm] += result.overhead_s;
+  result.seconds += result.overhead_s;
+  return result;
+}
+
+}  // namespace trimeter
