@@ -8,6 +8,10 @@ if(TRIMETER_SANITIZE)
   add_link_options(-fsanitize=${TRIMETER_SANITIZE})
 endif()
 
+if(TRIMETER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # coverage of the libraries is what guides the fuzzer
+endif()
+
 # The ISAs that a kernel source is compiled for; the order is the order of preference, worst first (base/cpu.h).
 set(TM_ISA_FLAGS_scalar "")
 set(TM_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)

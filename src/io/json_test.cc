@@ -36,6 +36,8 @@ TEST(Json, RefusesADuplicateKeyOfOneObjectOnly) {
 TEST(Json, RefusesDeepNesting) {
   EXPECT_EQ(message_of(std::string(1'000'000, '[') + std::string(1'000'000, ']')),
             "x.json: nesting: wanted at most 128 levels, got more");
+  EXPECT_EQ(message_of(std::string(130, '[') + std::string(130, ']')),
+            "x.json: nesting: wanted at most 128 levels, got more");
   EXPECT_EQ(message_of(std::string(128, '[') + std::string(128, ']')), "accepted");
 }
 

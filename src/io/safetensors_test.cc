@@ -162,6 +162,16 @@ TEST(Checkpoint, OneFile) {
             at + "/model.safetensors: tensor 'a': wanted shape [6], got [2, 3]");
 }
 
+TEST(Checkpoint, DemoModel) {
+  const char* source = std::getenv("TRIMETER_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  const Checkpoint checkpoint = Checkpoint::open(fs::path(source) / "models/demo");
+  EXPECT_EQ(checkpoint.tensors().size(), 74u);  // 12 a layer, embedding, final norm
+  const TensorView& embedding = checkpoint.at("model.embed_tokens.weight", std::vector<int64_t>{4096, 256});
+  EXPECT_EQ(embedding.dtype, DType::kBF16);
+  EXPECT_EQ(embedding.bytes.size(), 4096u * 256 * 2);
+}
+
 TEST(Checkpoint, Shards) {
   const TemporaryDirectory directory;
   directory.write("1.safetensors", tensor_file("a"));
