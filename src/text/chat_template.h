@@ -1,4 +1,5 @@
-// The part of Jinja2 that chat templates of Qwen2.5 and Llama 3 use, as transformers runs it (trim_blocks, lstrip_blocks).
+// The part of Jinja2 that chat templates of Qwen2.5 and Llama 3 use, as transformers runs it (trim_blocks,
+// lstrip_blocks).
 #pragma once
 #include <memory>
 #include <string>

@@ -13,8 +13,8 @@ namespace trimeter {
 
 class Tokenizer {
  public:
-  // directory/tokenizer.json with directory/tokenizer_config.json (optional). Throws Error(kBadFile / kUnsupported) with
-  // file and field; a component we lack (a normalizer, a model type, ...) is refused by its name.
+  // directory/tokenizer.json with directory/tokenizer_config.json (optional). Throws Error(kBadFile / kUnsupported)
+  // with file and field; a component we lack (a normalizer, a model type, ...) is refused by its name.
   static Tokenizer open(const std::filesystem::path& directory);
   // From the texts themselves: what the fuzz target calls. config may be empty.
   static Tokenizer parse(std::string_view tokenizer_json, std::string_view config_json, const std::string& path);
@@ -23,14 +23,16 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  // As tokenizers' encode(text, add_special_tokens): added tokens in the text are recognised; add_special_tokens applies
-  // the post-processor's template (Llama 3: <|begin_of_text|> in front).
+  // As tokenizers' encode(text, add_special_tokens): added tokens in the text are recognised; add_special_tokens
+  // applies the post-processor's template (Llama 3: <|begin_of_text|> in front). Throws Error(kBadArgument) if text
+  // isn't UTF-8.
   std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const;
   std::string decode(std::span<const int32_t> tokens, bool skip_special_tokens) const;
-  // The raw bytes of one token; for a special token its text. Throws Error(kBadArgument) if out of range.
+  // The raw bytes of one token; for a special token its text. Empty for an id that no token has (a model's embedding
+  // may have more rows than the vocabulary). Throws Error(kBadArgument) if negative.
   std::string_view token_bytes(int32_t token) const;
   bool is_special(int32_t token) const;
-  std::optional<int32_t> token_id(std::string_view token) const;  // by its text, added tokens included
+  std::optional<int32_t> token_id(std::string_view token) const;  // by its text in tokenizer.json
   int32_t vocab_size() const;                                     // 1 + the largest id
 
   // tokenizer_config.json's, empty where absent.

@@ -1,0 +1,87 @@
+#include "text/pre_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace trimeter {
+namespace {
+
+struct Piece {
+  size_t begin, end;
+  bool is_match;
+};
+
+std::vector<Piece> match_pieces(const Regex& regex, std::string_view text, bool invert) {
+  std::vector<Piece> pieces;
+  Regex::Search search(regex, text);
+  size_t covered = 0, begin = 0, end = 0;
+  while (search.next(begin, end)) {
+    if (covered < begin) pieces.push_back({covered, begin, invert});
+    pieces.push_back({begin, end, !invert});
+    covered = end;
+  }
+  if (covered < text.size()) pieces.push_back({covered, text.size(), invert});
+  return pieces;
+}
+
+// The neighbour of the same run takes over what `joins(previous, piece)` says belongs to it.
+template <class Joins>
+std::vector<Piece> join(const std::vector<Piece>& pieces, Joins joins) {
+  std::vector<Piece> out;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (i > 0 && joins(pieces[i - 1], pieces[i]))
+      out.back().end = pieces[i].end;
+    else
+      out.push_back(pieces[i]);
+  }
+  return out;
+}
+
+std::vector<Piece> apply(SplitBehavior behavior, std::vector<Piece> pieces) {
+  switch (behavior) {
+    case SplitBehavior::kIsolated:
+      return pieces;
+    case SplitBehavior::kRemoved:
+      std::erase_if(pieces, [](const Piece& p) { return p.is_match; });
+      return pieces;
+    case SplitBehavior::kMergedWithPrevious:
+      return join(pieces, [](const Piece& a, const Piece& b) { return b.is_match && !a.is_match; });
+    case SplitBehavior::kMergedWithNext:
+      return join(pieces, [](const Piece& a, const Piece& b) { return a.is_match && !b.is_match; });
+    case SplitBehavior::kContiguous:
+      return join(pieces, [](const Piece& a, const Piece& b) { return a.is_match == b.is_match; });
+  }
+  return pieces;
+}
+
+}  // namespace
+
+PreTokenizer::PreTokenizer(const std::vector<SplitStep>& steps, const std::string& where) {
+  for (const SplitStep& spec : steps) {
+    Step step{spec, {}};
+    if (!spec.pattern.empty()) step.regex.emplace_back(spec.pattern, where);
+    steps_.push_back(std::move(step));
+  }
+}
+
+std::vector<std::string_view> PreTokenizer::words(std::string_view text, std::deque<std::string>& storage) const {
+  std::vector<std::string_view> words;
+  if (!text.empty()) words.push_back(text);
+  for (const Step& step : steps_) {
+    std::vector<std::string_view> finer;
+    for (std::string_view word : words) {
+      if (step.spec.prefix_space && word[0] != ' ') word = storage.emplace_back(fmt::format(" {}", word));
+      if (step.regex.empty()) {
+        finer.push_back(word);
+        continue;
+      }
+      for (const Piece& p : apply(step.spec.behavior, match_pieces(step.regex[0], word, step.spec.invert)))
+        if (p.begin < p.end) finer.push_back(word.substr(p.begin, p.end - p.begin));
+    }
+    words = std::move(finer);
+  }
+  return words;
+}
+
+}  // namespace trimeter
