@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "text/golden_test_data.h"
+#include "text/golden_files.h"
 
 namespace trimeter {
 namespace {
@@ -45,8 +45,8 @@ TEST(PreTokenizer, SpacesAreUnicodeWhiteSpace) {
 }
 
 TEST(PreTokenizer, PatternThatExplodesIsAnError) {
-  const SplitStep step{R"(([a-z]+)*([a-z]+)*([a-z]+)*!)", SplitBehavior::kIsolated, false, false};
-  EXPECT_THROW(words(step, std::string(4000, 'a')), Error);
+  const SplitStep step{"(a+)+(a+)+c", SplitBehavior::kIsolated, false, false};
+  EXPECT_THROW(words(step, std::string(4000, 'a') + "!c"), Error);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <pcre2.h>
 
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -68,6 +69,7 @@ struct Regex::Search::State {
   const Impl* regex;
   std::string_view text;
   size_t offset = 0;
+  std::optional<size_t> last_end;
   std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free>> match;
   std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context_free>> context;
   std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack_free>> stack;
@@ -104,23 +106,28 @@ Regex::Search::~Search() = default;
 
 bool Regex::Search::next(size_t& begin, size_t& end) {
   State& s = *state_;
-  if (s.offset > s.text.size()) return false;
-  const int n = pcre2_match(s.regex->code.get(), reinterpret_cast<PCRE2_SPTR>(s.text.data()), s.text.size(), s.offset,
-                            PCRE2_NO_UTF_CHECK, s.match.get(), s.context.get());
-  if (n == PCRE2_ERROR_NOMATCH) return false;
-  if (n < 0)
-    throw Error(Errc::kBadFile, "{}: pattern '{}' fails on this text at byte {}: {}", s.regex->where, s.regex->pattern,
-                s.offset, pcre2_message(n));
-  const PCRE2_SIZE* range = pcre2_get_ovector_pointer(s.match.get());
-  begin = range[0];
-  end = range[1];
-  // \K in a lookahead could put the end before the start or behind where the search began.
-  if (begin > end || begin < s.offset)
-    throw Error(Errc::kBadFile, "{}: pattern '{}' matches backwards at byte {}", s.regex->where, s.regex->pattern,
-                s.offset);
-  s.offset = end;
-  if (begin == end) s.offset += end < s.text.size() ? static_cast<size_t>(utf8_step(s.text, end).length) : 1;
-  return true;
+  while (s.offset <= s.text.size()) {
+    const int n = pcre2_match(s.regex->code.get(), reinterpret_cast<PCRE2_SPTR>(s.text.data()), s.text.size(), s.offset,
+                              PCRE2_NO_UTF_CHECK, s.match.get(), s.context.get());
+    if (n == PCRE2_ERROR_NOMATCH) return false;
+    if (n < 0)
+      throw Error(Errc::kBadFile, "{}: pattern '{}' fails on this text at byte {}: {}", s.regex->where,
+                  s.regex->pattern, s.offset, pcre2_message(n));
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(s.match.get());
+    begin = range[0];
+    end = range[1];
+    // \K in a lookaround can put the end before the start, or the start behind where the search began.
+    if (begin > end || begin < s.offset)
+      throw Error(Errc::kBadFile, "{}: pattern '{}' matches backwards at byte {}", s.regex->where, s.regex->pattern,
+                  s.offset);
+    const bool again = begin == end && begin == s.last_end;
+    s.offset = end;
+    if (begin == end) s.offset += end < s.text.size() ? static_cast<size_t>(utf8_step(s.text, end).length) : 1;
+    if (again) continue;
+    s.last_end = end;
+    return true;
+  }
+  return false;
 }
 
 }  // namespace trimeter

@@ -24,8 +24,8 @@ class Regex {
     ~Search();
     Search(const Search&) = delete;
     Search& operator=(const Search&) = delete;
-    // The next match that starts at or after the end of the last one; an empty one moves on by a character. Throws
-    // Error(kBadFile) if the pattern exceeds PCRE2's limits on this text.
+    // The next match that starts at or after the end of the last one; an empty match right behind another is none, as
+    // in Rust. Throws Error(kBadFile) if the pattern exceeds PCRE2's limits on this text.
     bool next(size_t& begin, size_t& end);
 
    private:

@@ -82,7 +82,10 @@ Tokenizer::Impl::Impl(TokenizerFile file, const std::string& path)
   bytes.resize(static_cast<size_t>(largest + 1));
   special.resize(static_cast<size_t>(largest + 1));
   for (const auto& [token, id] : ids) bytes[static_cast<size_t>(id)] = decoded_bytes(token);
-  for (const AddedToken& token : file.added_tokens) special[static_cast<size_t>(token.id)] = token.special;
+  for (const AddedToken& token : file.added_tokens) {
+    special[static_cast<size_t>(token.id)] = token.special;
+    if (token.normalized && normalizes) bytes[static_cast<size_t>(token.id)] = decoded_bytes(nfc(token.content));
+  }
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "io/json.h"
 
 namespace trimeter {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kMaxId = int64_t{1} << 22;  // tables are as long as the largest id; no vocabulary comes near
-constexpr int kMaxDepth = 64;
 constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // One value of a file, with the words to complain about it.
@@ -28,9 +28,7 @@ class Field {
   bool is_object() const { return value_->is_object(); }
 
   [[noreturn]] void wanted(const std::string& what) const {
-    const std::string text = value_->dump(-1, ' ', true, Json::error_handler_t::replace);
-    throw Error(Errc::kBadFile, "{}: {}: wanted {}, got {}", *path_, name_, what,
-                text.size() <= 60 ? text : text.substr(0, 60) + "...");
+    throw Error(Errc::kBadFile, "{}: {}: wanted {}, got {}", *path_, name_, what, printable_json(*value_));
   }
   [[noreturn]] void unsupported(const std::string& what) const {
     throw Error(Errc::kUnsupported, "{}: {}: {} is not supported", *path_, name_, what);
@@ -82,35 +80,6 @@ class Field {
   const std::string* path_;
   std::string name_;
 };
-
-// The readers below recurse as deep as the file nests.
-void require_shallow(std::string_view text, const std::string& path) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth)
-        throw Error(Errc::kBadFile, "{}: wanted JSON nested at most {} deep, got more at byte {}", path, kMaxDepth, i);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-}
-
-Json parse_json(std::string_view text, const std::string& path) {
-  require_shallow(text, path);
-  try {
-    return Json::parse(text);
-  } catch (const Json::exception& e) {
-    throw Error(Errc::kBadFile, "{}: not JSON: {}", path, e.what());
-  }
-}
 
 bool reads_as_nfc(const Field& normalizer) {
   if (normalizer.is_null()) return false;

@@ -7,7 +7,8 @@
 #include <random>
 
 #include "base/error.h"
-#include "text/golden_test_data.h"
+#include "io/temporary_directory.h"
+#include "text/golden_files.h"
 
 namespace trimeter {
 namespace {
@@ -123,14 +124,11 @@ TEST(Tokenizer, ReadsConfigForms) {
 }
 
 TEST(Tokenizer, TemplateFileGoesBeforeConfig) {
-  const auto directory = std::filesystem::path(testing::TempDir()) / "trimeter_chat_template";
-  std::filesystem::create_directories(directory);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
-    std::filesystem::copy_file(golden() / "tiny_qwen2" / name, directory / name,
-                               std::filesystem::copy_options::overwrite_existing);
-  std::ofstream(directory / "chat_template.jinja") << "{{ 'file' }}";
-  EXPECT_EQ(Tokenizer::open(directory).chat_template(), "{{ 'file' }}");
-  std::filesystem::remove_all(directory);
+  const TemporaryDirectory directory;
+  directory.write("tokenizer.json", file_text(golden() / "tiny_qwen2/tokenizer.json"));
+  directory.write("tokenizer_config.json", file_text(golden() / "tiny_qwen2/tokenizer_config.json"));
+  directory.write("chat_template.jinja", "{{ 'file' }}");
+  EXPECT_EQ(Tokenizer::open(directory.path()).chat_template(), "{{ 'file' }}");
 }
 
 // Merging is O(n log n): a word of a million letters is no different from many short ones. Quadratic work would need

@@ -1,4 +1,4 @@
-// Where the golden data of tests/golden/make_text_golden.py lies.
+// For tests: where the golden data of tests/golden/make_text_golden.py lies.
 #pragma once
 #include <cstdlib>
 #include <filesystem>
