@@ -33,12 +33,15 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   std::vector<float> final_norm;
   LinearWeight lm_head;
-  // Row look-up of the embedding: in the file's mapping if untied, in lm_head's packed form if tied.
-  void embed(int32_t token, float* x) const;
-  MemoryBreakdown memory() const;                        // counted from the buffers that are really there
-  std::vector<std::string> kernel_lines(Isa isa) const;  // one per role: "qkv_proj: fp8 requested, bf16 executed: ..."
+  // Untied alone. The embedding as the file has it, mapped; and its rows in the dense dtype where that is another one.
+  TensorView embedding;
+  Buffer embedding_rows;
 
-  TensorView embedding;  // untied: stays mapped, in the checkpoint's dtype
+  // x: [hidden], row `token` of the embedding. Tied: of lm_head's packed form.
+  void embed(int32_t token, float* x) const;
+  MemoryBreakdown memory() const;  // counted from the buffers that are really there
+  std::vector<std::string> kernel_lines(
+      Isa isa) const;  // one per role: "qkv_proj: KERNEL: fp8 requested, bf16 executed: ..."
 };
 
 struct LoadOptions {

@@ -1,0 +1,287 @@
+#include "model/forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/ops.h"
+#include "model/rope_table.h"
+
+namespace trimeter {
+namespace {
+
+// A row of the piece: where it stands in its sequence.
+struct Row {
+  const int32_t* block_table;
+  int32_t position;
+};
+
+// A call of the attention kernel costs about as much as this many tokens of context.
+constexpr int64_t kAttentionCallTokens = 16;
+
+}  // namespace
+
+struct Forward::Impl {
+  Impl(const ModelWeights& model_weights, const EngineLimits& engine_limits, ThreadPool& thread_pool, Isa kernel_isa);
+
+  void run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv, float* hidden, bool embed);
+  void locate_rows(const StepBatch& batch, int64_t begin, int64_t end);
+  void share_attention();
+  void take_inputs(int64_t n_rows);
+  template <class Stages>
+  void run_layer(int layer, float* x, Stages&& stages);
+
+  void norm_and_prepare(int thread, const float* x, const std::vector<float>& g, const Scheme& scheme,
+                        const PreparedInput& prepared);
+  void prepare(int thread, const LinearWeight& linear, const PreparedInput& prepared);
+  void multiply(int thread, const LinearWeight& linear, const PreparedInput& x, bool accumulate, float* y);
+  void rotate_and_cache(int thread, int layer);
+  void attend(int thread, int layer);
+  void activate(int thread, const LayerWeights& layer);
+
+  const ModelWeights& weights;
+  const ModelSpec& spec;
+  const EngineLimits limits;
+  const ForwardScratch sizes;
+  ThreadPool& pool;
+  const Isa isa;
+  Observer observer;
+
+  RopeTable rope_table;
+  Arena arena;
+  float *residual, *input, *projection, *logits;
+  int64_t prepared_from;  // of the arena: what lies beyond is a piece's prepared inputs, one at a time
+  PreparedInput hidden_input, attention_input, mlp_input;
+
+  // The piece being computed.
+  KvView kv;
+  std::vector<Row> rows;
+  std::vector<int64_t> attention_begin;  // [threads + 1]: thread t has the (row, KV head) pairs from [t] to [t + 1]
+  int32_t n_rows_of_step = 0;
+};
+
+Forward::Impl::Impl(const ModelWeights& model_weights, const EngineLimits& engine_limits, ThreadPool& thread_pool,
+                    Isa kernel_isa)
+    : weights(model_weights),
+      spec(model_weights.spec),
+      limits(engine_limits),
+      sizes(forward_scratch(spec, limits)),
+      pool(thread_pool),
+      isa(kernel_isa),
+      rope_table(spec, limits.max_model_len),
+      arena(activation_bytes(spec, *weights.format, limits, isa), "activations") {
+  residual = arena.take<float>(sizes.residual);
+  input = arena.take<float>(sizes.input);
+  projection = arena.take<float>(sizes.projection);
+  logits = arena.take<float>(sizes.logits);
+  prepared_from = arena.used_bytes();
+  rows.reserve(static_cast<size_t>(sizes.piece_rows));
+  attention_begin.resize(static_cast<size_t>(pool.size()) + 1);
+}
+
+// Rows of the batch lie sequence after sequence; [begin, end) may start and end inside one.
+void Forward::Impl::locate_rows(const StepBatch& batch, int64_t begin, int64_t end) {
+  rows.clear();
+  for (const StepSeq& seq : batch.seqs)
+    for (int64_t row = std::max<int64_t>(begin, seq.row_begin);
+         row < std::min<int64_t>(end, seq.row_begin + seq.n_rows); ++row) {
+      const int32_t position = seq.n_context + static_cast<int32_t>(row) - seq.row_begin;
+      TM_CHECK(row == begin + static_cast<int64_t>(rows.size()), "row {} of the step is out of order", row);
+      TM_CHECK(position >= 0 && position < limits.max_model_len, "position {} of {}", position, limits.max_model_len);
+      rows.push_back({seq.block_table, position});
+    }
+  TM_CHECK(static_cast<int64_t>(rows.size()) == end - begin, "{} of {} rows belong to a sequence", rows.size(),
+           end - begin);
+}
+
+// Cuts the (row, KV head) pairs, in order, where the cost so far passes each thread's part of the whole.
+void Forward::Impl::share_attention() {
+  const int64_t n_threads = pool.size(), heads = spec.n_kv_heads;
+  int64_t total = 0;
+  for (const Row& row : rows) total += (row.position + 1 + kAttentionCallTokens) * heads;
+  int64_t before = 0, thread = 0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const int64_t cost = rows[r].position + 1 + kAttentionCallTokens;
+    for (int64_t head = 0; head < heads; ++head, before += cost)
+      while (thread <= n_threads && total * thread <= before * n_threads)
+        attention_begin[static_cast<size_t>(thread++)] = static_cast<int64_t>(r) * heads + head;
+  }
+  while (thread <= n_threads)
+    attention_begin[static_cast<size_t>(thread++)] = static_cast<int64_t>(rows.size()) * heads;
+}
+
+// The three share one place: each is dead before the next is prepared.
+void Forward::Impl::take_inputs(int64_t n_rows) {
+  const Scheme& scheme_of_layers = scheme(weights.format->scheme);
+  const std::pair<PreparedInput*, int64_t> wanted[] = {{&hidden_input, spec.hidden_size},
+                                                       {&attention_input, spec.n_heads * spec.head_dim},
+                                                       {&mlp_input, spec.intermediate_size}};
+  for (const auto& [prepared, width] : wanted) {
+    arena.reset(prepared_from);
+    *prepared = scheme_of_layers.take_prepared(arena, n_rows, width, isa);
+  }
+}
+
+void Forward::Impl::norm_and_prepare(int thread, const float* x, const std::vector<float>& g, const Scheme& scheme,
+                                     const PreparedInput& prepared) {
+  const int64_t n = spec.hidden_size;
+  const auto [begin, end] = pool.share(prepared.n_tokens, thread);
+  for (int64_t t = begin; t < end; ++t) rms_norm(x + t * n, g.data(), spec.rms_norm_eps, n, input + t * n, isa);
+  if (begin < end) scheme.prepare(input, begin, end, prepared, isa);
+}
+
+void Forward::Impl::prepare(int thread, const LinearWeight& linear, const PreparedInput& prepared) {
+  const auto [begin, end] = pool.share(prepared.n_tokens, thread);
+  if (begin < end) linear.scheme->prepare(input, begin, end, prepared, isa);
+}
+
+void Forward::Impl::multiply(int thread, const LinearWeight& linear, const PreparedInput& x, bool accumulate,
+                             float* y) {
+  const int64_t out = linear.spec.shape.out;
+  const auto [begin, end] = pool.share(out, thread, kTileRows);
+  const float* bias = linear.bias.empty() ? nullptr : linear.bias.data();
+  if (begin < end) linear.scheme->multiply(linear.packed, x, begin, end, bias, accumulate, y, out, isa);
+}
+
+void Forward::Impl::rotate_and_cache(int thread, int layer) {
+  const int64_t d = spec.head_dim, n_rotated = spec.n_heads + spec.n_kv_heads;
+  const int64_t width = (n_rotated + spec.n_kv_heads) * d, block_size = kv.layout.block_size;
+  const auto [begin, end] = pool.share(static_cast<int64_t>(rows.size()), thread);
+  for (int64_t r = begin; r < end; ++r) {
+    const Row& row = rows[static_cast<size_t>(r)];
+    float* q = projection + r * width;  // q heads, k heads, v heads
+    const float* k = q + spec.n_heads * d;
+    rope(q, n_rotated, d, rope_table.cos(row.position), rope_table.sin(row.position), isa);
+    kv_write(kv, layer, row.block_table[row.position / block_size], row.position % block_size, k,
+             k + spec.n_kv_heads * d, isa);
+  }
+}
+
+void Forward::Impl::attend(int thread, int layer) {
+  const int64_t d = spec.head_dim, heads = spec.n_kv_heads, group = spec.n_heads / heads;
+  const int64_t width = (spec.n_heads + 2 * heads) * d;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  const auto t = static_cast<size_t>(thread);
+  for (int64_t pair = attention_begin[t]; pair < attention_begin[t + 1]; ++pair) {
+    const int64_t r = pair / heads, head = pair % heads;
+    const Row& row = rows[static_cast<size_t>(r)];
+    attention(kv, layer, head, row.block_table, row.position + 1, projection + r * width + head * group * d, group,
+              scale, input + (r * spec.n_heads + head * group) * d, isa);
+  }
+}
+
+void Forward::Impl::activate(int thread, const LayerWeights& layer) {
+  const int64_t n = spec.intermediate_size;
+  const auto [begin, end] = pool.share(static_cast<int64_t>(rows.size()), thread);
+  for (int64_t r = begin; r < end; ++r) {
+    const float* gate = projection + r * 2 * n;
+    silu_mul(gate, gate + n, n, input + r * n, isa);
+  }
+  prepare(thread, layer.down, mlp_input);
+}
+
+// stages(stage) runs stage(thread) on the team up to a barrier; stages(stage, role, width) does so too where `stage`
+// leaves the float inputs of a linear in `input`.
+template <class Stages>
+void Forward::Impl::run_layer(int index, float* x, Stages&& stages) {
+  const LayerWeights& layer = weights.layers[static_cast<size_t>(index)];
+  const Scheme& scheme = *layer.qkv.scheme;
+  stages([&](int t) { norm_and_prepare(t, x, layer.input_norm, scheme, hidden_input); }, &layer.qkv);
+  stages([&](int t) { multiply(t, layer.qkv, hidden_input, false, projection); });
+  stages([&](int t) { rotate_and_cache(t, index); });
+  stages([&](int t) { attend(t, index); });
+  stages([&](int t) { prepare(t, layer.attention_out, attention_input); }, &layer.attention_out);
+  stages([&](int t) { multiply(t, layer.attention_out, attention_input, true, x); });
+  stages([&](int t) { norm_and_prepare(t, x, layer.post_attention_norm, scheme, hidden_input); }, &layer.gate_up);
+  stages([&](int t) { multiply(t, layer.gate_up, hidden_input, false, projection); });
+  stages([&](int t) { activate(t, layer); }, &layer.down);
+  stages([&](int t) { multiply(t, layer.down, mlp_input, true, x); });
+}
+
+void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv_of_step,
+                              float* hidden, bool embed) {
+  kv = kv_of_step;
+  locate_rows(batch, begin, end);
+  share_attention();
+  take_inputs(end - begin);
+  float* x = hidden + begin * spec.hidden_size;
+  const auto n_layers = static_cast<int>(weights.layers.size());
+  const auto embed_rows = [&](int thread) {
+    const auto [first, last] = pool.share(end - begin, thread);
+    for (int64_t r = first; r < last; ++r)
+      weights.embed(batch.tokens[static_cast<size_t>(begin + r)], x + r * spec.hidden_size);
+  };
+  if (observer) {  // its callee may use the team itself, so each stage is a run of its own
+    if (embed) pool.run(embed_rows);
+    for (int layer = 0; layer < n_layers; ++layer)
+      run_layer(layer, x, [&](auto&& stage, const LinearWeight* next = nullptr) {
+        pool.run(stage);
+        if (next) observer(layer, next->spec.role, input, end - begin, next->spec.shape.in);
+      });
+    return;
+  }
+  pool.run([&](int thread) {
+    if (embed) {
+      embed_rows(thread);
+      pool.barrier();
+    }
+    for (int layer = 0; layer < n_layers; ++layer)
+      run_layer(layer, x, [&](auto&& stage, const LinearWeight* = nullptr) {
+        stage(thread);
+        pool.barrier();
+      });
+  });
+}
+
+Forward::Forward(const ModelWeights& weights, const EngineLimits& limits, ThreadPool& pool, Isa isa)
+    : impl_(std::make_unique<Impl>(weights, limits, pool, isa)) {}
+Forward::~Forward() = default;
+
+void Forward::run(const StepBatch& batch, const KvView& kv) {
+  const auto n_rows = static_cast<int64_t>(batch.tokens.size());
+  TM_CHECK(n_rows <= impl_->limits.max_num_batched_tokens, "{} rows of {}", n_rows,
+           impl_->limits.max_num_batched_tokens);
+  for (const int32_t token : batch.tokens)
+    TM_CHECK(token >= 0 && token < impl_->spec.vocab_size, "token {} of {}", token, impl_->spec.vocab_size);
+  for (int64_t begin = 0; begin < n_rows; begin += impl_->sizes.piece_rows)
+    impl_->run_piece(batch, begin, std::min(begin + impl_->sizes.piece_rows, n_rows), kv, impl_->residual, true);
+  impl_->n_rows_of_step = static_cast<int32_t>(n_rows);
+}
+
+void Forward::run_layers(const StepBatch& batch, const KvView& kv, float* hidden) {
+  const auto n_rows = static_cast<int64_t>(batch.tokens.size());
+  for (int64_t begin = 0; begin < n_rows; begin += impl_->sizes.piece_rows)
+    impl_->run_piece(batch, begin, std::min(begin + impl_->sizes.piece_rows, n_rows), kv, hidden, false);
+}
+
+std::span<const float> Forward::logits(std::span<const int32_t> rows) {
+  Impl& f = *impl_;
+  const auto n_rows = static_cast<int64_t>(rows.size());
+  TM_CHECK(n_rows <= f.limits.max_num_seqs, "logits of {} rows, at most {}", n_rows, f.limits.max_num_seqs);
+  for (const int32_t row : rows)
+    TM_CHECK(row >= 0 && row < f.n_rows_of_step, "logits of row {} of {}", row, f.n_rows_of_step);
+  const LinearWeight& head = f.weights.lm_head;
+  const int64_t hidden = f.spec.hidden_size;
+  for (int64_t first = 0; first < n_rows; first += f.sizes.logit_rows) {
+    const int64_t n = std::min(f.sizes.logit_rows, n_rows - first);
+    f.arena.reset(f.prepared_from);
+    const PreparedInput prepared = head.scheme->take_prepared(f.arena, n, hidden, f.isa);
+    f.pool.run([&](int thread) {
+      const auto [begin, end] = f.pool.share(n, thread);
+      for (int64_t i = begin; i < end; ++i)
+        rms_norm(f.residual + rows[static_cast<size_t>(first + i)] * hidden, f.weights.final_norm.data(),
+                 f.spec.rms_norm_eps, hidden, f.input + i * hidden, f.isa);
+      f.prepare(thread, head, prepared);
+      f.pool.barrier();
+      f.multiply(thread, head, prepared, false, f.logits + first * f.spec.vocab_size);
+    });
+  }
+  return {f.logits, static_cast<size_t>(n_rows * f.spec.vocab_size)};
+}
+
+int64_t Forward::activation_high_water_bytes() const { return impl_->arena.high_water_bytes(); }
+int64_t Forward::rope_bytes() const { return impl_->rope_table.bytes(); }
+void Forward::observe(Observer observer) { impl_->observer = std::move(observer); }
+
+}  // namespace trimeter

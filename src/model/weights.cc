@@ -1,0 +1,218 @@
+#include "model/weights.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "model/float_tensor.h"
+
+namespace trimeter {
+namespace {
+
+constexpr float kF16Max = 65504.0f;
+constexpr int64_t kF32Bytes = 4;
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kFinalNorm = "model.norm.weight";
+
+std::string norm_name(int layer, const char* which) { return fmt::format("model.layers.{}.{}.weight", layer, which); }
+
+std::string bias_name(const LinearPart& part) {
+  return part.tensor.substr(0, part.tensor.size() - std::strlen("weight")) + "bias";
+}
+
+bool ends_with(const std::string& text, std::string_view end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+std::set<std::string> expected_tensors(const ModelSpec& spec) {
+  std::set<std::string> names = {kEmbedding, kFinalNorm};
+  const auto add_linear = [&names](const LinearSpec& linear) {
+    for (const LinearPart& part : linear.parts) {
+      names.insert(part.tensor);
+      if (linear.has_bias) names.insert(bias_name(part));
+    }
+  };
+  for (int layer = 0; layer < spec.n_layers; ++layer) {
+    names.insert(norm_name(layer, "input_layernorm"));
+    names.insert(norm_name(layer, "post_attention_layernorm"));
+    for (const LinearSpec& linear : spec.linears_of_layer(layer)) add_linear(linear);
+  }
+  add_linear(spec.lm_head());
+  return names;
+}
+
+// A tensor that the config does not account for (a bias it denies, a layer beyond its count) means that the two don't
+// belong together. Old checkpoints carry rope frequencies, tied ones at times a copy of the embedding: both are
+// derived.
+void check_no_stranger(const Checkpoint& checkpoint, const ModelSpec& spec, const std::filesystem::path& directory) {
+  const std::set<std::string> expected = expected_tensors(spec);
+  for (const auto& [tensor, view] : checkpoint.tensors()) {
+    const bool derived = ends_with(tensor, ".rotary_emb.inv_freq") || tensor == "lm_head.weight";
+    if (!derived && expected.count(tensor) == 0)
+      throw Error(Errc::kBadFile, "{}: tensor '{}' is not part of the {} that {} describes", view.file->path().string(),
+                  tensor, spec.architecture, (directory / "config.json").string());
+  }
+}
+
+void check_range(const TensorView& tensor, DType held_as, ThreadPool& pool) {
+  if (held_as == DType::kF16)
+    check_floats(tensor, pool, kF16Max, "fp16");
+  else
+    check_floats(tensor, pool);
+}
+
+std::vector<float> read_bias(const Checkpoint& checkpoint, const LinearSpec& linear, ThreadPool& pool) {
+  std::vector<float> bias;
+  if (!linear.has_bias) return bias;
+  bias.reserve(static_cast<size_t>(linear.shape.out));
+  for (const LinearPart& part : linear.parts) {
+    const std::vector<float> rows = read_floats(checkpoint.at(bias_name(part), {&part.n_rows, 1}), pool);
+    bias.insert(bias.end(), rows.begin(), rows.end());
+  }
+  return bias;
+}
+
+std::vector<float> read_norm(const Checkpoint& checkpoint, const std::string& tensor, const ModelSpec& spec,
+                             ThreadPool& pool) {
+  return read_floats(checkpoint.at(tensor, {&spec.hidden_size, 1}), pool);
+}
+
+LinearWeight load_linear(const Checkpoint& checkpoint, const LinearSpec& linear, const Scheme& scheme,
+                         ThreadPool& pool) {
+  std::vector<TensorView> views;
+  std::vector<DenseRows> parts;
+  for (const LinearPart& part : linear.parts) {
+    const int64_t shape[] = {part.n_rows, linear.shape.in};
+    const TensorView& view = checkpoint.at(part.tensor, shape);
+    check_range(view, scheme.info().activation, pool);
+    views.push_back(view);
+    parts.push_back({view.bytes.data(), view.dtype, part.n_rows});
+  }
+  LinearWeight weight{linear, &scheme, {}, read_bias(checkpoint, linear, pool)};
+  weight.packed = scheme.pack(scheme.quantize_rtn(parts, linear.shape), pool);
+  for (const TensorView& view : views) release(view);
+  return weight;
+}
+
+// An untied embedding stays in the file's mapping if it already has the dtype to be held in.
+void load_embedding(const Checkpoint& checkpoint, DType held_as, ThreadPool& pool, ModelWeights& weights) {
+  const int64_t vocab = weights.spec.vocab_size, hidden = weights.spec.hidden_size;
+  const int64_t shape[] = {vocab, hidden};
+  weights.embedding = checkpoint.at(kEmbedding, shape);
+  check_range(weights.embedding, held_as, pool);
+  if (weights.embedding.dtype != held_as) {
+    weights.embedding_rows = Buffer(vocab * hidden * size_of(held_as), "embedding");
+    pool.run([&](int thread) {
+      std::vector<float> row(static_cast<size_t>(hidden));
+      const auto [begin, end] = pool.share(vocab, thread);
+      for (int64_t r = begin; r < end; ++r) {
+        floats_from(weights.embedding.bytes.data() + r * hidden * size_of(weights.embedding.dtype),
+                    weights.embedding.dtype, hidden, row.data());
+        floats_to(row.data(), hidden, held_as, weights.embedding_rows.data() + r * hidden * size_of(held_as));
+      }
+    });
+  }
+  release(weights.embedding);
+}
+
+// How an algorithm makes the layers; the formats' algorithms by name.
+using LoadLayers = std::vector<LayerWeights> (*)(const Checkpoint&, const ModelSpec&, const Scheme&, const LoadOptions&,
+                                                 ThreadPool&);
+
+std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Scheme& scheme,
+                                          const LoadOptions& options, ThreadPool& pool) {
+  std::vector<LayerWeights> layers;
+  const auto n_layers = static_cast<int>(spec.n_layers);
+  for (int layer = 0; layer < n_layers; ++layer) {
+    layers.push_back(load_layer(checkpoint, spec, layer, scheme, pool));
+    if (options.on_progress) options.on_progress("weights", layer + 1, n_layers);
+  }
+  return layers;
+}
+
+struct Algorithm {
+  std::string_view name;
+  LoadLayers load_layers;
+};
+constexpr Algorithm kAlgorithms[] = {{"none", load_layers_rtn}, {"amax", load_layers_rtn}};
+
+LoadLayers find_algorithm(const Format& format) {
+  for (const Algorithm& algorithm : kAlgorithms)
+    if (algorithm.name == format.algorithm) return algorithm.load_layers;
+  throw Error(Errc::kUnsupported, "format {}: there is no algorithm '{}'", format.name, format.algorithm);
+}
+
+int64_t float_bytes(const std::vector<float>& values) { return static_cast<int64_t>(values.size()) * kF32Bytes; }
+
+}  // namespace
+
+LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Scheme& scheme,
+                        ThreadPool& pool) {
+  const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
+  LayerWeights weights;
+  weights.input_norm = read_norm(checkpoint, norm_name(layer, "input_layernorm"), spec, pool);
+  weights.post_attention_norm = read_norm(checkpoint, norm_name(layer, "post_attention_layernorm"), spec, pool);
+  weights.qkv = load_linear(checkpoint, linears[0], scheme, pool);
+  weights.attention_out = load_linear(checkpoint, linears[1], scheme, pool);
+  weights.gate_up = load_linear(checkpoint, linears[2], scheme, pool);
+  weights.down = load_linear(checkpoint, linears[3], scheme, pool);
+  return weights;
+}
+
+ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+                          const LoadOptions& options, ThreadPool& pool) {
+  check_format_fits(spec, format);
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  check_no_stranger(checkpoint, spec, directory);
+  ModelWeights weights;
+  weights.spec = spec;
+  weights.format = &format;
+  weights.layers = find_algorithm(format)(checkpoint, spec, scheme(format.scheme), options, pool);
+  weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
+  weights.lm_head = load_linear(checkpoint, spec.lm_head(), linear_scheme(spec, format, LinearRole::kLmHead), pool);
+  if (!spec.tie_word_embeddings) load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);
+  return weights;
+}
+
+void ModelWeights::embed(int32_t token, float* x) const {
+  if (spec.tie_word_embeddings) return lm_head.scheme->unpack_row(lm_head.packed, token, x);
+  const bool mapped = embedding_rows.size() == 0;
+  const DType held_as = mapped ? embedding.dtype : lm_head.scheme->info().activation;
+  const std::byte* rows = mapped ? embedding.bytes.data() : embedding_rows.data();
+  floats_from(rows + token * spec.hidden_size * size_of(held_as), held_as, spec.hidden_size, x);
+}
+
+MemoryBreakdown ModelWeights::memory() const {
+  MemoryBreakdown memory;
+  memory.norm_bytes = float_bytes(final_norm);
+  for (const LayerWeights& layer : layers) {
+    memory.norm_bytes += float_bytes(layer.input_norm) + float_bytes(layer.post_attention_norm);
+    for (const LinearWeight* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) {
+      memory.linear_bytes += linear->packed.values.size() + linear->packed.scales.size();
+      memory.scales_bytes += linear->packed.scales.size();
+      memory.norm_bytes += float_bytes(linear->bias);
+    }
+  }
+  memory.embedding_bytes = lm_head.packed.values.size() + lm_head.packed.scales.size();
+  if (!spec.tie_word_embeddings)
+    memory.embedding_bytes +=
+        embedding_rows.size() > 0 ? embedding_rows.size() : static_cast<int64_t>(embedding.bytes.size());
+  memory.weights_bytes = memory.linear_bytes + memory.embedding_bytes + memory.norm_bytes;
+  return memory;
+}
+
+std::vector<std::string> ModelWeights::kernel_lines(Isa isa) const {
+  std::vector<std::string> lines;
+  const LayerWeights& layer = layers.front();
+  for (const LinearWeight* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down, &lm_head}) {
+    const KernelPlan plan = linear->scheme->plan(isa);
+    std::string line = fmt::format("{}: {}: {} requested, {} executed", name(linear->spec.role), plan.kernel,
+                                   plan.requested, plan.executed);
+    if (!plan.reason.empty()) line += ": " + plan.reason;
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+}  // namespace trimeter
