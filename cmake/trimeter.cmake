@@ -17,6 +17,11 @@ set(TM_ISA_FLAGS_scalar "")
 set(TM_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(TM_ISA_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 set(TM_ISA_FLAGS_avx512_bf16 ${TM_ISA_FLAGS_avx512} -mavx512vnni -mavx512bf16 -mavx512vbmi)
+# GCC 12's AVX-512 headers start from registers left undefined on purpose, and it warns of them (GCC bug 105593).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND TM_ISA_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+  list(APPEND TM_ISA_FLAGS_avx512_bf16 -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
 set(TM_ISAS scalar avx2 avx512 avx512_bf16)
 
 # tm_library(NAME DEPS ...): a static library trimeter_NAME of every *.cc in this folder and below, and one gtest program

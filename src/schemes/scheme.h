@@ -15,6 +15,7 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "schemes/tile.h"
 #include "tensor/buffer.h"
 #include "tensor/dtype.h"
 
@@ -33,10 +34,10 @@ struct DenseRows {
 
 struct CanonicalWeight {
   MatShape shape;
-  std::vector<DenseRows> dense;   // schemes of floats: the parts, stacked
-  std::vector<uint8_t> codes;     // schemes of codes: [out, in], one code per byte (int8 as two's complement)
-  std::vector<float> scales;      // [out or 1, n_groups or 1], as the scheme says
-  std::vector<uint8_t> zeros;     // [out, n_groups] if the scheme has zero points
+  std::vector<DenseRows> dense;  // schemes of floats: the parts, stacked
+  std::vector<uint8_t> codes;    // schemes of codes: [out, in], one code per byte (int8 as two's complement)
+  std::vector<float> scales;     // [out or 1, n_groups or 1], as the scheme says
+  std::vector<uint8_t> zeros;    // [out, n_groups] if the scheme has zero points
 };
 
 struct WeightBytes {
@@ -45,13 +46,13 @@ struct WeightBytes {
 };
 
 struct SchemeInfo {
-  std::string_view name;          // "int4_g128_zp"
-  std::string_view title;         // "W4A16 per-group(128), zero points"
-  double bits_per_weight;         // of the values alone
-  int64_t group_size;             // along `in`; 0: the scheme has no groups
-  DType activation;               // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3
-  DType kv_dtype;                 // KV cache dtype that goes with it unless the user says otherwise; kBF16 means "the model's"
-  std::string_view requested;     // arithmetic asked for: "bf16", "fp8", "fp32"
+  std::string_view name;   // "int4_g128_zp"
+  std::string_view title;  // "W4A16 per-group(128), zero points"
+  double bits_per_weight;  // of the values alone
+  int64_t group_size;      // along `in`; 0: the scheme has no groups
+  DType activation;        // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3
+  DType kv_dtype;          // KV cache dtype that goes with it unless the user says otherwise; kBF16 means "the model's"
+  std::string_view requested;  // arithmetic asked for: "bf16", "fp8", "fp32"
 };
 
 // Which kernel a linear of this scheme gets on a machine: pure, printable, the same for loader, cost model and report.
@@ -65,15 +66,16 @@ struct KernelPlan {
 // Input activations of one linear, in the form its kernel multiplies. Lives in the caller's arena.
 struct PreparedInput {
   int64_t n_tokens = 0, in = 0;
-  void* values = nullptr;      // [n_tokens, in]: bf16 or f32, as the kernel of this ISA wants
-  float* row_scales = nullptr; // [n_tokens], schemes with quantized activations; else nullptr
-  float* group_sums = nullptr; // [n_tokens, n_groups], schemes with zero points: sums of the values as multiplied; else nullptr
+  char* values = nullptr;  // [n_tokens] rows of bf16 or f32, as the kernel of this ISA wants, input_stride_bytes apart
+  float* row_scales = nullptr;  // [n_tokens], schemes with quantized activations; else nullptr
+  float* group_sums =
+      nullptr;  // [n_tokens, n_groups], schemes with zero points: sums of the values as multiplied; else nullptr
 };
 
 struct PackedWeight {
   MatShape shape;
-  Buffer values, scales;        // sizes are the ledger's, with rows padded to a multiple of 16 (WeightBytes says so)
-  float tensor_scale = 1.0f;    // schemes with one scale per tensor
+  Buffer values, scales;      // sizes are the ledger's, with rows padded to a multiple of 16 (WeightBytes says so)
+  float tensor_scale = 1.0f;  // schemes with one scale per tensor
 };
 
 class Scheme {
@@ -108,8 +110,6 @@ class Scheme {
   virtual void multiply(const PackedWeight& weight, const PreparedInput& x, int64_t row_begin, int64_t row_end,
                         const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const = 0;
 };
-
-inline constexpr int64_t kTileRows = 64;
 
 // All schemes of schemes.def, in its order.
 std::span<const Scheme* const> all_schemes();

@@ -1,0 +1,215 @@
+#include "kernels/cpu/ops_table.h"
+#include "kernels/cpu/simd.h"
+
+namespace trimeter::TM_ISA {
+namespace {
+
+// Four accumulators, so that the sum is not one chain: 64 lanes in all, folded in a fixed order.
+void rms_norm(const float* x, const float* g, double eps, int64_t n, float* y) {
+  F32x16 sums[4] = {set1(0), set1(0), set1(0), set1(0)};
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64)
+    for (int j = 0; j < 4; ++j) {
+      const F32x16 v = load(x + i + 16 * j);
+      sums[j] = fma(v, v, sums[j]);
+    }
+  for (; i < n; i += 16) {
+    const F32x16 v = load_n(x + i, n - i);
+    sums[0] = fma(v, v, sums[0]);
+  }
+  const double sum = reduce_add(add(add(sums[0], sums[1]), add(sums[2], sums[3])));
+  const F32x16 scale = set1(static_cast<float>(1.0 / __builtin_sqrt(sum / static_cast<double>(n) + eps)));
+  for (i = 0; i < n; i += 16) store_n(y + i, mul(mul(load_n(x + i, n - i), scale), load_n(g + i, n - i)), n - i);
+}
+
+void rope(float* x, int64_t n_heads, int64_t head_dim, const float* cos, const float* sin) {
+  const int64_t half = head_dim / 2;
+  for (int64_t h = 0; h < n_heads; ++h) {
+    float* first = x + h * head_dim;
+    float* second = first + half;
+    for (int64_t i = 0; i < half; i += 16) {
+      const int64_t n = half - i;
+      const F32x16 c = load_n(cos + i, n), s = load_n(sin + i, n);
+      const F32x16 a = load_n(first + i, n), b = load_n(second + i, n);
+      store_n(first + i, sub(mul(a, c), mul(b, s)), n);
+      store_n(second + i, add(mul(b, c), mul(a, s)), n);
+    }
+  }
+}
+
+void silu_mul(const float* gate, const float* up, int64_t n, float* y) {
+  const F32x16 one = set1(1.0f), zero = set1(0.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const F32x16 x = load_n(gate + i, n - i);
+    const F32x16 silu = div(x, add(one, exp(sub(zero, x))));
+    store_n(y + i, mul(silu, load_n(up + i, n - i)), n - i);
+  }
+}
+
+// The dtypes of the cache.
+struct Bf16 {
+  using Element = uint16_t;
+  static F32x16 load16(const Element* p) { return load_bf16(p); }
+  static void store16(Element* p, F32x16 x) { store_bf16(p, x); }
+};
+struct F16 {
+  using Element = uint16_t;
+  static F32x16 load16(const Element* p) { return load_f16(p); }
+  static void store16(Element* p, F32x16 x) { store_f16(p, x); }
+};
+struct F32 {
+  using Element = float;
+  static F32x16 load16(const Element* p) { return load(p); }
+  static void store16(Element* p, F32x16 x) { store(p, x); }
+};
+
+constexpr int kRun = static_cast<int>(kKvRun);
+
+template <class E>
+void write_token(char* k_slot, char* v_slot, int64_t head_dim, const float* k, const float* v) {
+  auto* k_out = reinterpret_cast<typename E::Element*>(k_slot);
+  auto* v_out = reinterpret_cast<typename E::Element*>(v_slot);
+  for (int64_t d = 0; d < head_dim; d += 16) {
+    const int64_t n = head_dim - d < 16 ? head_dim - d : 16;
+    typename E::Element rounded_k[16], rounded_v[16];
+    E::store16(rounded_k, load_n(k + d, n));
+    E::store16(rounded_v, load_n(v + d, n));
+    for (int64_t i = 0; i < n; ++i) k_out[(d + i) * kRun] = rounded_k[i];
+    for (int64_t i = 0; i < n; ++i) v_out[d + i] = rounded_v[i];
+  }
+}
+
+void kv_write(char* k_slot, char* v_slot, DType dtype, int64_t head_dim, const float* k, const float* v) {
+  switch (dtype) {
+    case DType::kBF16:
+      return write_token<Bf16>(k_slot, v_slot, head_dim, k, v);
+    case DType::kF16:
+      return write_token<F16>(k_slot, v_slot, head_dim, k, v);
+    default:
+      return write_token<F32>(k_slot, v_slot, head_dim, k, v);
+  }
+}
+
+// Heads of a group that share the reads, and vectors of channels accumulated together: what the registers hold.
+#if defined(TM_ISA_scalar) || defined(TM_ISA_avx2)
+constexpr int kHeads = 2, kChannelVectors = 1;
+#else
+constexpr int kHeads = 4, kChannelVectors = 4;
+#endif
+
+// scores[h] = scale * q[h] . K, a lane per token; even and odd channels are summed apart, whatever H.
+template <class E, int H>
+TM_FN void score_run(const typename E::Element* k, const float* q, int64_t head_dim, float scale, F32x16 (&scores)[H]) {
+  F32x16 even[H], odd[H];
+  for (int h = 0; h < H; ++h) even[h] = odd[h] = set1(0);
+  for (int64_t d = 0; d < head_dim; d += 2) {
+    const F32x16 k0 = E::load16(k + d * kRun), k1 = E::load16(k + (d + 1) * kRun);
+    for (int h = 0; h < H; ++h) {
+      even[h] = fma(set1(q[h * head_dim + d]), k0, even[h]);
+      odd[h] = fma(set1(q[h * head_dim + d + 1]), k1, odd[h]);
+    }
+  }
+  for (int h = 0; h < H; ++h) scores[h] = mul(add(even[h], odd[h]), set1(scale));
+}
+
+// out[h][c..] += sum_j p[h][j] V[j][c..] over the run's tokens, for C vectors of channels; n < 16 channels if C is 1.
+template <class E, int H, int C>
+TM_FN void add_values(const typename E::Element* v, const float (&p)[H][kRun], int n_tokens, int64_t head_dim,
+                      int64_t n, float* out) {
+  F32x16 sums[H][C];
+  for (int h = 0; h < H; ++h)
+    for (int c = 0; c < C; ++c) sums[h][c] = load_n(out + h * head_dim + 16 * c, n - 16 * c);
+  for (int j = 0; j < n_tokens; ++j) {
+    F32x16 values[C];
+    if (n >= 16 * C) {
+      for (int c = 0; c < C; ++c) values[c] = E::load16(v + j * head_dim + 16 * c);
+    } else {
+      typename E::Element lanes[16] = {};
+      for (int64_t i = 0; i < n; ++i) lanes[i] = v[j * head_dim + i];
+      values[0] = E::load16(lanes);
+    }
+    for (int h = 0; h < H; ++h)
+      for (int c = 0; c < C; ++c) sums[h][c] = fma(set1(p[h][j]), values[c], sums[h][c]);
+  }
+  for (int h = 0; h < H; ++h)
+    for (int c = 0; c < C; ++c) store_n(out + h * head_dim + 16 * c, sums[h][c], n - 16 * c);
+}
+
+TM_FN void scale_row(float* x, int64_t n, F32x16 factor) {
+  for (int64_t i = 0; i < n; i += 16) store_n(x + i, mul(load_n(x + i, n - i), factor), n - i);
+}
+
+template <class E, int H>
+void attend(const AttentionArgs& args, const float* q, float* out) {
+  const HeadView& kv = args.kv;
+  const int64_t head_dim = kv.head_dim;
+  float maxima[H];
+  F32x16 sums[H];  // of exp(score - maximum), a lane per position modulo 16
+  for (int h = 0; h < H; ++h) {
+    maxima[h] = -__builtin_inff();
+    sums[h] = set1(0);
+  }
+  for (int64_t i = 0; i < H * head_dim; ++i) out[i] = 0;
+
+  for (int64_t begin = 0; begin < args.n_context; begin += kRun) {
+    const int64_t left = args.n_context - begin;
+    const int n_tokens = left < kRun ? static_cast<int>(left) : kRun;
+    const char* block = kv.blocks + args.block_table[begin / kv.block_size] * kv.block_bytes;
+    const int64_t offset = begin % kv.block_size * head_dim;
+    const auto* k = reinterpret_cast<const typename E::Element*>(block) + offset;
+    const auto* v = reinterpret_cast<const typename E::Element*>(block + kv.v_offset) + offset;
+
+    F32x16 scores[H];
+    score_run<E, H>(k, q, head_dim, args.scale, scores);
+    float p[H][kRun];
+    for (int h = 0; h < H; ++h) {
+      scores[h] = fill_from(scores[h], n_tokens, -__builtin_inff());
+      const float maximum = reduce_max(scores[h]);
+      if (maximum > maxima[h]) {
+        const F32x16 shrink = exp(set1(maxima[h] - maximum));
+        sums[h] = mul(sums[h], shrink);
+        scale_row(out + h * head_dim, head_dim, shrink);
+        maxima[h] = maximum;
+      }
+      const F32x16 weights = exp(sub(scores[h], set1(maxima[h])));
+      sums[h] = add(sums[h], weights);
+      store(p[h], weights);
+    }
+    int64_t c = 0;
+    for (; c + 16 * kChannelVectors <= head_dim; c += 16 * kChannelVectors)
+      add_values<E, H, kChannelVectors>(v + c, p, n_tokens, head_dim, 16 * kChannelVectors, out + c);
+    for (; c < head_dim; c += 16) add_values<E, H, 1>(v + c, p, n_tokens, head_dim, head_dim - c, out + c);
+  }
+  for (int h = 0; h < H; ++h) scale_row(out + h * head_dim, head_dim, set1(1.0f / reduce_add(sums[h])));
+}
+
+template <class E, int H>
+void attend_heads(const AttentionArgs& args, int64_t n, const float* q, float* out) {
+  if constexpr (H > 1) {
+    if (n < H) return attend_heads<E, H - 1>(args, n, q, out);
+  }
+  attend<E, H>(args, q, out);
+}
+
+template <class E>
+void attend_group(const AttentionArgs& args) {
+  for (int64_t h = 0; h < args.group; h += kHeads)
+    attend_heads<E, kHeads>(args, args.group - h, args.q + h * args.kv.head_dim, args.out + h * args.kv.head_dim);
+}
+
+void attention(const AttentionArgs& args) {
+  switch (args.kv.dtype) {
+    case DType::kBF16:
+      return attend_group<Bf16>(args);
+    case DType::kF16:
+      return attend_group<F16>(args);
+    default:
+      return attend_group<F32>(args);
+  }
+}
+
+}  // namespace
+
+constinit const OpsTable ops{rms_norm, rope, kv_write, attention, silu_mul};
+
+}  // namespace trimeter::TM_ISA

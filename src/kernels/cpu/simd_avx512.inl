@@ -1,0 +1,102 @@
+// F32x16 as one AVX-512 register. The functions are described in simd_scalar.inl.
+#include <immintrin.h>
+
+namespace trimeter::TM_ISA {
+
+struct F32x16 {
+  __m512 v;
+};
+
+TM_FN __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1 << n) - 1); }
+
+TM_FN F32x16 set1(float x) { return {_mm512_set1_ps(x)}; }
+TM_FN F32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+TM_FN F32x16 load_n(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first_lanes(n), p)}; }
+TM_FN void store(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }
+TM_FN void store_n(float* p, F32x16 a, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), a.v); }
+TM_FN F32x16 add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+TM_FN F32x16 sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+TM_FN F32x16 mul(F32x16 a, F32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+TM_FN F32x16 div(F32x16 a, F32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+TM_FN F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+TM_FN F32x16 max(F32x16 a, F32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+TM_FN F32x16 min(F32x16 a, F32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
+TM_FN F32x16 abs(F32x16 a) { return {_mm512_abs_ps(a.v)}; }
+TM_FN F32x16 round(F32x16 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+TM_FN F32x16 pow2(F32x16 n) { return {_mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v)}; }
+TM_FN F32x16 zero_where_less(F32x16 a, F32x16 x, float limit) {
+  return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, _mm512_set1_ps(limit), _CMP_NLT_UQ), a.v)};
+}
+TM_FN F32x16 fill_from(F32x16 a, int64_t n, float fill) {
+  return {_mm512_mask_mov_ps(_mm512_set1_ps(fill), first_lanes(n), a.v)};
+}
+
+TM_FN F32x16 load_bf16(const uint16_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+// The integer form of bf16_from_float: vcvtneps2bf16 would flush subnormals.
+TM_FN __m512i bf16_bits_high(F32x16 a) {
+  const __m512i bits = _mm512_castps_si512(a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  return _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+}
+TM_FN void store_bf16(uint16_t* p, F32x16 a) {
+  const __m512i halves = _mm512_srli_epi32(bf16_bits_high(a), 16);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(halves));
+}
+TM_FN F32x16 round_to_bf16(F32x16 a) {
+  const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm512_castsi512_ps(_mm512_and_si512(bf16_bits_high(a), high))};
+}
+
+TM_FN F32x16 load_f16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+TM_FN __m256i to_f16(F32x16 a) { return _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+TM_FN void store_f16(uint16_t* p, F32x16 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_f16(a)); }
+TM_FN F32x16 round_to_f16(F32x16 a) { return {_mm512_cvtph_ps(to_f16(a))}; }
+
+// min keeps its second operand where that is NaN. Below 2^-6, e4m3 steps by 2^-9, as a float does at 2^14.
+TM_FN F32x16 round_to_e4m3(F32x16 a) {
+  const __m512 magnitude = _mm512_min_ps(_mm512_set1_ps(kE4M3Max), _mm512_abs_ps(a.v));
+  const __m512i bits = _mm512_castps_si512(magnitude);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_and_si512(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff))),
+                                           _mm512_set1_epi32(static_cast<int>(0xfff00000u)));
+  const __m512 step = _mm512_set1_ps(0x1p14f);
+  const __m512 subnormal = _mm512_sub_ps(_mm512_add_ps(magnitude, step), step);
+  const __mmask16 small = _mm512_cmp_ps_mask(magnitude, _mm512_set1_ps(0x1p-6f), _CMP_LT_OQ);
+  const __m512 result = _mm512_mask_mov_ps(_mm512_castsi512_ps(rounded), small, subnormal);
+  return {_mm512_or_ps(result, _mm512_and_ps(a.v, _mm512_set1_ps(-0.0f)))};
+}
+
+TM_FN float reduce_add(F32x16 a) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+TM_FN float reduce_max(F32x16 a) {
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+struct I32x16 {
+  __m512i v;
+};
+
+TM_FN I32x16 load_u32(const char* p) { return {_mm512_loadu_si512(p)}; }
+TM_FN I32x16 shift_left(I32x16 a, int n) { return {_mm512_slli_epi32(a.v, static_cast<unsigned>(n))}; }
+TM_FN I32x16 shift_right(I32x16 a, int n) { return {_mm512_srli_epi32(a.v, static_cast<unsigned>(n))}; }
+TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
+  return {_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(mask)))};
+}
+TM_FN F32x16 to_float(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+TM_FN F32x16 as_float(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
+
+}  // namespace trimeter::TM_ISA

@@ -1,0 +1,67 @@
+#include "kernels/ops.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "kernels/cpu/ops_table.h"
+
+namespace trimeter {
+namespace {
+
+const OpsTable& table(Isa isa) {
+  static constexpr const OpsTable* kTables[] = {&scalar::ops, &avx2::ops, &avx512::ops, &avx512_bf16::ops};
+  return *kTables[static_cast<int>(isa)];
+}
+
+bool is_cache_dtype(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32; }
+
+}  // namespace
+
+void rms_norm(const float* x, const float* g, double eps, int64_t n, float* y, Isa isa) {
+  table(isa).rms_norm(x, g, eps, n, y);
+}
+
+void rope(float* x, int64_t n_heads, int64_t head_dim, const float* cos, const float* sin, Isa isa) {
+  table(isa).rope(x, n_heads, head_dim, cos, sin);
+}
+
+void kv_write(const KvView& kv, int64_t layer, int64_t block, int64_t slot, const float* k, const float* v, Isa isa) {
+  const KvLayout& layout = kv.layout;
+  TM_CHECK(is_cache_dtype(layout.dtype), "KV cache of {}", name(layout.dtype));
+  const int64_t head_dim = layout.head_dim, element = size_of(layout.dtype);
+  const int64_t k_slot = (slot / kKvRun * kKvRun * head_dim + slot % kKvRun) * element;
+  char* blocks = reinterpret_cast<char*>(kv.blocks);
+  for (int64_t h = 0; h < layout.n_kv_heads; ++h)
+    table(isa).kv_write(blocks + layout.k_offset(block, layer, h) + k_slot,
+                        blocks + layout.v_offset(block, layer, h) + slot * head_dim * element, layout.dtype, head_dim,
+                        k + h * head_dim, v + h * head_dim);
+}
+
+void attention(const KvView& kv, int64_t layer, int64_t kv_head, const int32_t* block_table, int64_t n_context,
+               const float* q, int64_t group, float scale, float* out, Isa isa) {
+  const KvLayout& layout = kv.layout;
+  TM_CHECK(is_cache_dtype(layout.dtype), "KV cache of {}", name(layout.dtype));
+  const HeadView head{.blocks = reinterpret_cast<const char*>(kv.blocks) + layout.k_offset(0, layer, kv_head),
+                      .block_bytes = layout.block_bytes(),
+                      .v_offset = layout.half_bytes(),
+                      .head_dim = layout.head_dim,
+                      .block_size = layout.block_size,
+                      .dtype = layout.dtype};
+  table(isa).attention({head, block_table, n_context, q, group, scale, out});
+}
+
+void silu_mul(const float* gate, const float* up, int64_t n, float* y, Isa isa) { table(isa).silu_mul(gate, up, n, y); }
+
+double log_sum_exp(std::span<const float> logits) {
+  const double maximum = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float x : logits) sum += std::exp(x - maximum);
+  return maximum + std::log(sum);
+}
+
+int32_t argmax(std::span<const float> logits) {
+  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+}  // namespace trimeter

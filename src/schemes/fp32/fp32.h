@@ -1,0 +1,4 @@
+#pragma once
+#include "schemes/kernel_table.h"
+
+TM_SCHEME_KERNELS(fp32)

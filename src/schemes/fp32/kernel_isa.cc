@@ -1,0 +1,30 @@
+#include "schemes/fp32/fp32.h"
+#include "schemes/multiply.inl"
+
+namespace trimeter::TM_ISA {
+namespace {
+
+struct Decoder {
+  static constexpr int kStep = 1, kParts = 1, kPartX = 1, kLineBytes = 64, kGroup = 0;
+  static constexpr int64_t kXElementBytes = 4;
+  using X = float;
+  using Raw = F32x16;
+  using Part = F32x16;
+  TM_FN Raw load(const char* p) { return TM_ISA::load(reinterpret_cast<const float*>(p)); }
+  template <int>
+  TM_FN Part part(Raw raw) {
+    return raw;
+  }
+  TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return fma(w, set1(*x), sum); }
+  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs&, int64_t) { return sum; }
+};
+
+void prepare(const PrepareArgs& args) {
+  prepare_f32(args, [](F32x16 x) { return x; });
+}
+
+}  // namespace
+
+constinit const SchemeKernels fp32_kernels{"fp32", 4, prepare, multiply<Decoder>};
+
+}  // namespace trimeter::TM_ISA

@@ -1,0 +1,58 @@
+// What each ISA's kernel of a scheme provides, in plain types.
+#pragma once
+#include <stdint.h>
+
+#include "base/cpu.h"
+
+namespace trimeter {
+
+struct PrepareArgs {
+  const float* x;  // [n_tokens, in]
+  int64_t in, token_begin, token_end;
+  char* values;       // tokens input_stride_bytes apart; padded with zeros to a multiple of 16 elements
+  float* row_scales;  // [n_tokens] or nullptr
+  float* group_sums;  // [n_tokens, n_groups] or nullptr
+};
+
+struct MultiplyArgs {
+  const char* values;  // packed weight
+  const char* scales;
+  int64_t out, in;
+  float tensor_scale;
+  const char* x;  // prepared input
+  const float* row_scales;
+  const float* group_sums;
+  int64_t n_tokens, row_begin, row_end;
+  const float* bias;
+  bool accumulate;
+  float* y;
+  int64_t ldy;
+};
+
+struct SchemeKernels {
+  const char* executed;     // the arithmetic of multiply
+  int64_t x_element_bytes;  // of the prepared input: 2 (bf16) or 4 (f32)
+  void (*prepare)(const PrepareArgs& args);
+  void (*multiply)(const MultiplyArgs& args);
+};
+
+}  // namespace trimeter
+
+// Declares trimeter::<isa>::<scheme>_kernels for every ISA and a table of them in Isa's order.
+#define TM_SCHEME_KERNELS(scheme)                                                                                     \
+  namespace trimeter {                                                                                                \
+  namespace scalar {                                                                                                  \
+  extern const SchemeKernels scheme##_kernels;                                                                        \
+  }                                                                                                                   \
+  namespace avx2 {                                                                                                    \
+  extern const SchemeKernels scheme##_kernels;                                                                        \
+  }                                                                                                                   \
+  namespace avx512 {                                                                                                  \
+  extern const SchemeKernels scheme##_kernels;                                                                        \
+  }                                                                                                                   \
+  namespace avx512_bf16 {                                                                                             \
+  extern const SchemeKernels scheme##_kernels;                                                                        \
+  }                                                                                                                   \
+  inline constexpr const SchemeKernels* scheme##_kernel_table[] = {                                                   \
+      &scalar::scheme##_kernels, &avx2::scheme##_kernels, &avx512::scheme##_kernels, &avx512_bf16::scheme##_kernels}; \
+  }

@@ -1,0 +1,257 @@
+// What every scheme of schemes.def promises, on every ISA that this CPU runs.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "base/error.h"
+#include "schemes/scheme.h"
+#include "tensor/numeric.h"
+
+namespace trimeter {
+namespace {
+
+constexpr int64_t kMaxTokens = 65;
+constexpr double kUnit = 0x1p-24;  // half an ulp of a float, relative
+
+std::vector<float> random_floats(int64_t n, uint32_t seed, float scale = 1) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(n);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+// The input as the multiply sees it, by the scalar formulas.
+std::vector<double> reference_input(DType activation, const std::vector<float>& x, int64_t in) {
+  std::vector<double> values(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += in) {
+    float amax = 0;
+    for (int64_t k = 0; k < in; ++k) amax = std::max(amax, std::fabs(x[begin + k]));
+    const float scale = std::max(amax / kE4M3Max, 1 / (kE4M3Max * 512));
+    for (size_t i = begin; i < begin + in; ++i) switch (activation) {
+        case DType::kBF16:
+          values[i] = bf16_to_float(bf16_from_float(x[i]));
+          break;
+        case DType::kF16:
+          values[i] = f16_to_float(f16_from_float(x[i]));
+          break;
+        case DType::kF8E4M3:
+          values[i] = double{e4m3_to_float(e4m3_from_float(x[i] / scale))} * scale;
+          break;
+        default:
+          values[i] = x[i];
+      }
+  }
+  return values;
+}
+
+struct Problem {
+  MatShape shape;
+  CanonicalWeight canonical;
+  PackedWeight packed;
+  std::vector<float> dense, x, w;  // w: dense as the scheme rounds it
+};
+
+Problem make_problem(const Scheme& scheme, MatShape shape, ThreadPool& pool) {
+  Problem p{.shape = shape, .canonical = {}, .packed = {}, .dense = {}, .x = {}, .w = {}};
+  p.dense = random_floats(shape.out * shape.in, 1, 0.05f);
+  p.x = random_floats(kMaxTokens * shape.in, 2);
+  const DenseRows part{reinterpret_cast<const std::byte*>(p.dense.data()), DType::kF32, shape.out};
+  p.canonical = scheme.quantize_rtn({&part, 1}, shape);
+  p.w = scheme.dequantize(p.canonical);
+  p.packed = scheme.pack(p.canonical, pool);
+  return p;
+}
+
+// Scratch for a prepared input of n tokens.
+struct Prepared {
+  Arena arena;
+  PreparedInput input;
+  Prepared(const Scheme& scheme, const float* x, int64_t n_tokens, int64_t in, Isa isa)
+      : arena(scheme.prepared_bytes(n_tokens, in, isa)), input(scheme.take_prepared(arena, n_tokens, in, isa)) {
+    EXPECT_EQ(arena.used_bytes(), scheme.prepared_bytes(n_tokens, in, isa));
+    scheme.prepare(x, 0, n_tokens, input, isa);
+  }
+};
+
+std::vector<float> multiply(const Scheme& scheme, const Problem& p, int64_t n_tokens, Isa isa) {
+  Prepared prepared(scheme, p.x.data(), n_tokens, p.shape.in, isa);
+  std::vector<float> y(n_tokens * p.shape.out);
+  scheme.multiply(p.packed, prepared.input, 0, p.shape.out, nullptr, false, y.data(), p.shape.out, isa);
+  return y;
+}
+
+std::vector<MatShape> test_shapes(const Scheme& scheme) {
+  std::vector<MatShape> shapes;
+  for (const MatShape shape :
+       {MatShape{16, 64}, {48, 130}, {64, 128}, {80, 256}, {200, 384}, {131, 1}, {70, 63}, {1, 640}})
+    if (scheme.refuses(shape).empty()) shapes.push_back(shape);
+  return shapes;
+}
+
+class SchemeSuite : public testing::TestWithParam<const Scheme*> {
+ protected:
+  const Scheme& scheme = *GetParam();
+  ThreadPool pool{2};
+};
+
+TEST_P(SchemeSuite, LedgerIsWhatPackTakes) {
+  for (const MatShape shape : test_shapes(scheme)) {
+    const Problem p = make_problem(scheme, shape, pool);
+    EXPECT_EQ(p.packed.values.size(), scheme.bytes(shape).values);
+    EXPECT_EQ(p.packed.scales.size(), scheme.bytes(shape).scales);
+  }
+  const MatShape whole{128, 512};
+  EXPECT_EQ(static_cast<double>(scheme.bytes(whole).values) * 8, 128 * 512 * scheme.info().bits_per_weight);
+}
+
+TEST_P(SchemeSuite, UnpackGivesBackWhatWasPacked) {
+  for (const MatShape shape : test_shapes(scheme)) {
+    const Problem p = make_problem(scheme, shape, pool);
+    std::vector<float> row(shape.in);
+    for (int64_t i = 0; i < shape.out; ++i) {
+      scheme.unpack_row(p.packed, i, row.data());
+      for (int64_t k = 0; k < shape.in; ++k)
+        ASSERT_EQ(row[k], p.w[i * shape.in + k]) << shape.out << " x " << shape.in << " at " << i << ", " << k;
+    }
+  }
+}
+
+// A chain over k rounds each addition once and, where it isn't fused, each product: (k + 1) units of sum |x w|; scales
+// of tokens, tensor and groups round a few times more. With zero points the chain runs over q - 8 and the sum of x,
+// whose terms are at most 16 scales in size. vdpbf16ps flushes what is below 2^-126.
+TEST_P(SchemeSuite, MultiplyIsWithinTheBoundOfADoubleSum) {
+  for (const MatShape shape : test_shapes(scheme)) {
+    const Problem p = make_problem(scheme, shape, pool);
+    const std::vector<double> x = reference_input(scheme.info().activation, p.x, shape.in);
+    const int64_t n_groups = scheme.info().group_size > 0 ? shape.in / scheme.info().group_size : 0;
+    std::vector<double> want(kMaxTokens * shape.out), bound(want.size());
+    for (int64_t t = 0; t < kMaxTokens; ++t)
+      for (int64_t i = 0; i < shape.out; ++i) {
+        double sum = 0, size = 0;
+        for (int64_t k = 0; k < shape.in; ++k) {
+          const double w = p.w[i * shape.in + k], xk = x[t * shape.in + k];
+          sum += w * xk;
+          const bool zero_points = !p.canonical.zeros.empty();
+          size += std::fabs(xk) *
+                  (zero_points ? 16 * p.canonical.scales[i * n_groups + k / scheme.info().group_size] : std::fabs(w));
+        }
+        want[t * shape.out + i] = sum;
+        bound[t * shape.out + i] = static_cast<double>(shape.in + 8) * (kUnit * size + 0x1p-125);
+      }
+    for (const Isa isa : runnable_isas()) {
+      const std::vector<float> y = multiply(scheme, p, kMaxTokens, isa);
+      for (size_t i = 0; i < y.size(); ++i)
+        ASSERT_NEAR(y[i], want[i], bound[i]) << name(isa) << " " << shape.out << " x " << shape.in << " at " << i;
+    }
+  }
+}
+
+TEST_P(SchemeSuite, AnOutputHasTheSameBitsInEveryBatchAndRange) {
+  for (const MatShape shape : test_shapes(scheme)) {
+    const Problem p = make_problem(scheme, shape, pool);
+    for (const Isa isa : runnable_isas()) {
+      const std::vector<float> all = multiply(scheme, p, kMaxTokens, isa);
+      for (const int64_t n_tokens : {1, 2, 3, 5, 7, 8, 13, 16, 17, 33}) {
+        const std::vector<float> some = multiply(scheme, p, n_tokens, isa);
+        ASSERT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << name(isa) << " batch of " << n_tokens;
+      }
+      for (int64_t t = 0; t < kMaxTokens; ++t) {
+        Prepared one(scheme, &p.x[t * shape.in], 1, shape.in, isa);
+        std::vector<float> y(shape.out);
+        for (int64_t row = 0; row < shape.out; row += kTileRows)
+          scheme.multiply(p.packed, one.input, row, std::min(shape.out, row + kTileRows), nullptr, false, y.data(),
+                          shape.out, isa);
+        ASSERT_TRUE(std::equal(y.begin(), y.end(), &all[t * shape.out])) << name(isa) << " token " << t;
+      }
+    }
+  }
+}
+
+TEST_P(SchemeSuite, BiasAndResidualAreAddedAndNothingElseIsWritten) {
+  const MatShape shape{200, 384};
+  const Problem p = make_problem(scheme, shape, pool);
+  const std::vector<float> bias = random_floats(shape.out, 3);
+  const int64_t n_tokens = 5, ldy = shape.out + 3, row_begin = 64, row_end = 187;
+  for (const Isa isa : runnable_isas()) {
+    const std::vector<float> plain = multiply(scheme, p, n_tokens, isa);
+    const std::vector<float> before = random_floats(n_tokens * ldy, 4);
+    Prepared prepared(scheme, p.x.data(), n_tokens, shape.in, isa);
+    for (const bool accumulate : {false, true}) {
+      std::vector<float> y = before;
+      scheme.multiply(p.packed, prepared.input, row_begin, row_end, bias.data(), accumulate, y.data(), ldy, isa);
+      for (int64_t t = 0; t < n_tokens; ++t)
+        for (int64_t i = 0; i < ldy; ++i) {
+          const float old = before[t * ldy + i];
+          float want = old;
+          if (i >= row_begin && i < row_end) want = (plain[t * shape.out + i] + bias[i]) + (accumulate ? old : 0.0f);
+          ASSERT_EQ(y[t * ldy + i], want) << name(isa) << " token " << t << " row " << i;
+        }
+    }
+  }
+}
+
+TEST_P(SchemeSuite, ZeroInputGivesZero) {
+  const MatShape shape{16, 128};
+  Problem p = make_problem(scheme, shape, pool);
+  std::fill(p.x.begin(), p.x.end(), 0.0f);
+  for (const Isa isa : runnable_isas())
+    for (const float y : multiply(scheme, p, 3, isa)) ASSERT_EQ(y, 0.0f) << name(isa);
+}
+
+TEST_P(SchemeSuite, StackedPartsInAnyDtypeAndAlignmentAreOneMatrix) {
+  const MatShape shape{37, 128};
+  const std::vector<float> dense = random_floats(shape.out * shape.in, 5);
+  std::vector<std::byte> file(1);  // everything after it is unaligned
+  std::vector<float> rounded(dense);
+  const int64_t split = 20;
+  for (int64_t i = 0; i < shape.out * shape.in; ++i) {
+    const bool first = i < split * shape.in;
+    const uint16_t code = first ? bf16_from_float(dense[i]) : f16_from_float(dense[i]);
+    rounded[i] = first ? bf16_to_float(code) : f16_to_float(code);
+    file.push_back(static_cast<std::byte>(code & 0xff));
+    file.push_back(static_cast<std::byte>(code >> 8));
+  }
+  const DenseRows parts[] = {{&file[1], DType::kBF16, split},
+                             {&file[1 + 2 * split * shape.in], DType::kF16, shape.out - split}};
+  const DenseRows whole{reinterpret_cast<const std::byte*>(rounded.data()), DType::kF32, shape.out};
+  EXPECT_EQ(scheme.dequantize(scheme.quantize_rtn(parts, shape)),
+            scheme.dequantize(scheme.quantize_rtn({&whole, 1}, shape)));
+  EXPECT_THROW(scheme.quantize_rtn({parts, 1}, shape), Error);
+  const DenseRows bad{whole.data, DType::kI32, shape.out};
+  EXPECT_THROW(scheme.quantize_rtn({&bad, 1}, shape), Error);
+}
+
+TEST_P(SchemeSuite, RefusesAnEmptyShape) {
+  EXPECT_NE(scheme.refuses({0, 128}), "");
+  EXPECT_NE(scheme.refuses({16, 0}), "");
+  EXPECT_EQ(scheme.refuses({16, 128}), "");
+  EXPECT_THROW(scheme.quantize_rtn({}, {0, 128}), Error);
+}
+
+TEST_P(SchemeSuite, PlanSaysWhatRunsAndWhyItDiffers) {
+  for (const Isa isa : kAllIsas) {
+    const KernelPlan plan = scheme.plan(isa);
+    EXPECT_EQ(plan.kernel, fmt::format("{}.{}", scheme.info().name, name(isa)));
+    EXPECT_EQ(plan.requested, scheme.info().requested);
+    EXPECT_EQ(plan.reason.empty(), plan.requested == plan.executed);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SchemeSuite, testing::ValuesIn(all_schemes().begin(), all_schemes().end()),
+                         [](const auto& test) { return std::string(test.param->info().name); });
+
+TEST(Registry, FindsByNameAndNamesWhatThereIs) {
+  for (const Scheme* s : all_schemes()) EXPECT_EQ(&scheme(s->info().name), s);
+  try {
+    scheme("int3");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("'int3'"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("bf16"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace trimeter

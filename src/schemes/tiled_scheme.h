@@ -1,0 +1,60 @@
+// What all schemes of schemes/tile.h share: sizes, preparation of inputs, dispatch to the kernel of an ISA.
+#pragma once
+#include <span>
+#include <string>
+
+#include "schemes/kernel_table.h"
+#include "schemes/scheme.h"
+
+namespace trimeter {
+
+class TiledScheme : public Scheme {
+ public:
+  const SchemeInfo& info() const final { return info_; }
+  WeightBytes bytes(MatShape shape) const final;
+  std::string refuses(MatShape shape) const override;
+  KernelPlan plan(Isa isa) const final;
+  int64_t prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const final;
+  PreparedInput take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa isa) const final;
+  void prepare(const float* x, int64_t token_begin, int64_t token_end, const PreparedInput& prepared,
+               Isa isa) const final;
+  void multiply(const PackedWeight& weight, const PreparedInput& x, int64_t row_begin, int64_t row_end,
+                const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const final;
+
+ protected:
+  struct Layout {
+    int64_t step;               // `in` is padded to a multiple of it
+    int64_t group_bytes = 0;    // scales and zero points of 16 rows and one group
+    bool token_scales = false;  // activations have a scale per token
+    bool group_sums = false;    // the kernel wants sums of the input per group
+  };
+  TiledScheme(const SchemeInfo& info, Layout layout, std::span<const SchemeKernels* const> kernels)
+      : info_(info), layout_(layout), kernels_(kernels) {}
+
+  int64_t n_groups(int64_t in) const { return info_.group_size > 0 ? in / info_.group_size : 0; }
+  // Throws Error(kUnsupported) with the reason of refuses().
+  void check_shape(MatShape shape) const;
+  // Zeroed buffers of the ledger's size.
+  PackedWeight take_packed(MatShape shape) const;
+  // Bytes before the tile that begins at row `tile`.
+  int64_t values_offset(MatShape shape, int64_t tile) const;
+  int64_t scales_offset(MatShape shape, int64_t tile) const;
+
+  const SchemeInfo info_;
+  const Layout layout_;
+
+ private:
+  const SchemeKernels& kernels(Isa isa) const { return *kernels_[static_cast<size_t>(isa)]; }
+  const std::span<const SchemeKernels* const> kernels_;
+};
+
+// fill(row) for every row of `out` rows, shared out by tiles.
+template <class Fill>
+void for_rows_by_tile(int64_t out, ThreadPool& pool, Fill fill) {
+  pool.run([&](int thread) {
+    const auto [begin, end] = pool.share(out, thread, kTileRows);
+    for (int64_t row = begin; row < end; ++row) fill(row);
+  });
+}
+
+}  // namespace trimeter
