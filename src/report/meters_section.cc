@@ -1,0 +1,182 @@
+// The table that the reader came for, and the phases behind its throughput.
+#include <fmt/format.h>
+
+#include <map>
+#include <utility>
+
+#include "report/sections.h"
+#include "report/text.h"
+
+namespace trimeter {
+namespace {
+
+bool is_time(const std::string& meter) { return meter.ends_with("_s") && !meter.ends_with("_per_s"); }
+
+std::string perplexity_text(double perplexity) {
+  return perplexity < 1000 ? fmt::format("{:.2f}", perplexity) : significant(perplexity, 4);
+}
+
+std::string ratio_text(double ratio) { return fmt::format("{:.3f}", ratio); }
+
+// The quality columns of a measured row: perplexity, KLD mean, KLD p99, top-1. The baseline has no divergence from
+// itself.
+std::vector<Cell> quality_cells(const RecordQuality& q, bool is_baseline) {
+  if (is_baseline) return {{perplexity_text(q.perplexity)}};
+  return {{perplexity_text(q.perplexity)},
+          {significant(q.kld.mean)},
+          {significant(q.kld.p99)},
+          {percent(q.top1_agreement)}};
+}
+
+void append(std::vector<Cell>& row, std::vector<Cell> cells) {
+  for (Cell& cell : cells) row.push_back(std::move(cell));
+}
+
+void add_measured(Table& table, const RecordRun& run, bool is_baseline) {
+  const RecordMeasured& m = *run.measured;
+  std::vector<Cell> row{{run.format, Tone::kStrong},
+                        {bytes_text(m.memory.weights_bytes)},
+                        {rate_text(m.generation_tokens_per_s.median), Tone::kStrong},
+                        {m.ratio_to_baseline ? ratio_text(m.ratio_to_baseline->median) : ""},
+                        {with_commas(m.kv_blocks), Tone::kStrong}};
+  if (m.quality) append(row, quality_cells(*m.quality, is_baseline));
+  table.add(std::move(row));
+
+  const std::string ratio =
+      m.ratio_to_baseline ? fmt::format("{:.3f}-{:.3f}", m.ratio_to_baseline->ci95_low, m.ratio_to_baseline->ci95_high)
+                          : "";
+  table.add({{"  95%", Tone::kFaint},
+             {},
+             {interval_text("generation_tokens_per_s", m.generation_tokens_per_s), Tone::kFaint},
+             {ratio, Tone::kFaint},
+             {},
+             {m.quality ? "\u00b1" + significant(m.quality->perplexity_se) : "", Tone::kFaint}});
+}
+
+}  // namespace
+
+std::string meter_title(const std::string& meter) {
+  static const std::map<std::string, std::string> kTitles{{"generation_tokens_per_s", "generation tok/s"},
+                                                          {"decode_tokens_per_s", "decode tok/s"},
+                                                          {"prompt_tokens_per_s", "prompt tok/s"},
+                                                          {"ttft_s", "TTFT"},
+                                                          {"itl_s", "ITL"},
+                                                          {"kv_blocks", "KV blocks"}};
+  const auto found = kTitles.find(meter);
+  return found == kTitles.end() ? meter : found->second;
+}
+
+std::string meter_text(const std::string& meter, double value) {
+  if (is_time(meter)) return time_text(value);
+  return meter.ends_with("_per_s") ? rate_text(value) : with_commas(static_cast<int64_t>(value));
+}
+
+std::string interval_text(const std::string& meter, const Sampled& sampled) {
+  if (sampled.samples.empty()) return "";
+  const std::string low = meter_text(meter, sampled.ci95_low), high = meter_text(meter, sampled.ci95_high);
+  const size_t unit = low.find(' ');  // one unit for both ends, where it is the same
+  if (unit != std::string::npos && high.ends_with(low.substr(unit))) return low.substr(0, unit) + "-" + high;
+  return low + "-" + high;
+}
+
+Section meters_section(const Record& record) {
+  const std::string baseline = shortened(record.runs.front().format, 10);
+  const std::string against = "quality against " + baseline;
+  Table table;
+  table.columns = {{"", "format", Align::kLeft},    {"", "weights"},      {"generation", "tokens/s"},
+                   {"generation", "x " + baseline}, {"", "KV blocks"},    {against, "perplexity"},
+                   {against, "KLD mean"},           {against, "KLD p99"}, {against, "top-1"}};
+  const RecordPredicted& base = record.runs.front().predicted;
+  for (const RecordRun& run : record.runs) {
+    const bool is_baseline = &run == &record.runs.front();
+    if (run.measured) add_measured(table, run, is_baseline);
+    const RecordPredicted& p = run.predicted;
+    const bool has_ratio = !is_baseline && base.generation_tokens_per_s > 0;
+    table.add({{run.measured ? "  predicted" : run.format + ", predicted", Tone::kFaint},
+               {bytes_text(p.memory.weights_bytes), Tone::kFaint},
+               {rate_text(p.generation_tokens_per_s), Tone::kFaint},
+               {has_ratio ? ratio_text(p.generation_tokens_per_s / base.generation_tokens_per_s) : "", Tone::kFaint},
+               {with_commas(p.kv_blocks), Tone::kFaint}});
+  }
+  if (record.noise_floor) {
+    std::vector<Cell> row{{"noise floor", Tone::kFaint}, {}, {}, {}, {}};
+    append(row, quality_cells(*record.noise_floor, false));
+    for (Cell& cell : row) cell.tone = Tone::kFaint;
+    table.add(std::move(row));
+  }
+  Section section{
+      "The three meters", "measured (median), its 95% interval, and what was predicted beforehand", {table}};
+  return section;
+}
+
+Section phases_section(const Record& record) {
+  static const std::vector<std::pair<std::string, Sampled RecordMeasured::*>> kMeasured{
+      {"decode_tokens_per_s", &RecordMeasured::decode_tokens_per_s},
+      {"prompt_tokens_per_s", &RecordMeasured::prompt_tokens_per_s},
+      {"ttft_s", &RecordMeasured::ttft_s},
+      {"itl_s", &RecordMeasured::itl_s}};
+  Table table;
+  table.columns = {{"", "format", Align::kLeft}};
+  for (const auto& [meter, field] : kMeasured) table.columns.push_back({"", meter_title(meter)});
+  table.columns.push_back({"", "binds", Align::kLeft});
+  for (const RecordRun& run : record.runs) {
+    if (run.measured) {
+      std::vector<Cell> medians{{run.format, Tone::kStrong}}, intervals{{"  95%", Tone::kFaint}};
+      for (const auto& [meter, field] : kMeasured) {
+        const Sampled& sampled = *run.measured.*field;
+        medians.push_back({sampled.samples.empty() ? "" : meter_text(meter, sampled.median)});
+        intervals.push_back({interval_text(meter, sampled), Tone::kFaint});
+      }
+      table.add(std::move(medians));
+      table.add(std::move(intervals));
+    }
+    const RecordPredicted& p = run.predicted;
+    table.add({{run.measured ? "  predicted" : run.format + ", predicted", Tone::kFaint},
+               {rate_text(p.decode_tokens_per_s), Tone::kFaint},
+               {rate_text(p.prompt_tokens_per_s), Tone::kFaint},
+               {time_text(p.ttft_s), Tone::kFaint},
+               {time_text(p.itl_s), Tone::kFaint},
+               {p.binds, Tone::kFaint}});
+  }
+  return {
+      "Phases", "steps with prompt tokens and steps without; time to the first token, and between two tokens", {table}};
+}
+
+Section kernels_section(const Record& record) {
+  Items items;
+  for (const RecordRun& run : record.runs) {
+    const RecordKernel& k = run.kernel;
+    const bool same = k.requested == k.executed;
+    items.push_back({run.format,
+                     same ? fmt::format("{} requested and executed", k.requested)
+                          : fmt::format("{} requested, {} executed", k.requested, k.executed),
+                     same ? Tone::kPlain : Tone::kBad});
+    std::vector<std::pair<std::string, std::string>> layers_of;  // what is said of layers, and of which
+    for (const std::string& line : k.lines) {
+      const size_t colon = line.find(": ");
+      const std::string layer = colon == std::string::npos ? "" : line.substr(0, colon);
+      const std::string said = colon == std::string::npos ? line : line.substr(colon + 2);
+      bool found = false;
+      for (auto& [text, layers] : layers_of)
+        if (text == said) {
+          layers += ", " + layer;
+          found = true;
+        }
+      if (!found) layers_of.emplace_back(said, layer);
+    }
+    for (const auto& [text, layers] : layers_of) items.push_back({"", layers.empty() ? text : layers + ": " + text});
+  }
+  return {"Kernels", "arithmetic requested by the format and executed on this machine", {items}};
+}
+
+Section verdict_section(const Record& record) {
+  const RecordVerdict& v = *record.verdict;
+  return {"Verdict",
+          "",
+          {Items{{"objective", v.objective},
+                 {"serve", v.format, Tone::kGood},
+                 {"constraint", v.binding_constraint},
+                 {"because", v.because}}}};
+}
+
+}  // namespace trimeter

@@ -1,0 +1,106 @@
+// What the formats did to the model's answers: the tails of the divergence, and outputs side by side.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/sections.h"
+#include "report/text.h"
+
+namespace trimeter {
+namespace {
+
+constexpr size_t kPromptsShown = 3;
+constexpr int kOutputColumns = 168;  // of an output, about two lines
+
+std::vector<Cell> tail_row(const std::string& name, const RecordQuality& q, Tone tone) {
+  std::vector<Cell> row{{name, Tone::kStrong}};
+  for (const double x : {q.kld.p50, q.kld.p90, q.kld.p95, q.kld.p99, q.kld.p999, q.kld.max})
+    row.push_back({significant(x)});
+  row.push_back({fmt::format("{:+.2g}%", 100 * q.delta_p_mean)});
+  row.push_back({fmt::format("{:.2g}%", 100 * q.delta_p_rms)});
+  row.push_back({fmt::format("{:.4f} \u00b1{}", q.perplexity_ratio, significant(q.perplexity_ratio_se))});
+  if (tone != Tone::kPlain)
+    for (Cell& cell : row) cell.tone = tone;
+  return row;
+}
+
+// A continuation begins with the space that parts it from its prompt.
+std::string shown(const std::string& text) {
+  return shortened(one_line(std::string_view(text).substr(text.starts_with(' '))), kOutputColumns);
+}
+
+std::string divergence_text(const RecordOutput& output, const std::string& baseline) {
+  if (!output.first_divergence) return "the same as " + baseline;
+  return fmt::format("[differs from token {}] {}", *output.first_divergence + 1, shown(output.text));
+}
+
+// How many outputs equal the baseline's, where the others part from it, and which of them are garbage.
+std::vector<Cell> agreement_row(const std::string& format, const RecordQuality& q) {
+  std::vector<int64_t> divergences;
+  for (const RecordOutput& output : q.outputs)
+    if (output.first_divergence) divergences.push_back(*output.first_divergence + 1);
+  std::sort(divergences.begin(), divergences.end());
+  const bool any = !divergences.empty();
+  return {{format, Tone::kStrong},
+          {fmt::format("{} of {}", q.outputs.size() - divergences.size(), q.outputs.size())},
+          {any ? fmt::format("token {}", divergences.front()) : ""},
+          {any ? fmt::format("token {}", divergences[divergences.size() / 2]) : ""},
+          {std::to_string(q.n_garbage), q.n_garbage ? Tone::kBad : Tone::kPlain}};
+}
+
+}  // namespace
+
+Section tails_section(const Record& record) {
+  Table table;
+  const std::string kld = "KLD from " + shortened(record.runs.front().format, 10) + ", nats";
+  table.columns = {{"", "format", Align::kLeft},
+                   {kld, "p50"},
+                   {kld, "p90"},
+                   {kld, "p95"},
+                   {kld, "p99"},
+                   {kld, "p99.9"},
+                   {kld, "max"},
+                   {"dp of the text's token", "mean"},
+                   {"dp of the text's token", "RMS"},
+                   {"perplexity", "ratio"}};
+  int64_t n_tokens = 0;
+  for (const RecordRun& run : record.runs) {
+    if (!run.measured || !run.measured->quality) continue;
+    n_tokens = run.measured->quality->tokens_scored;
+    if (&run != &record.runs.front()) table.add(tail_row(run.format, *run.measured->quality, Tone::kPlain));
+  }
+  if (record.noise_floor) table.add(tail_row("noise floor", *record.noise_floor, Tone::kFaint));
+  return {"Quality, with its tails", fmt::format("{} tokens, teacher-forced", with_commas(n_tokens)), {table}};
+}
+
+Section outputs_section(const Record& record) {
+  const std::string& baseline = record.runs.front().format;
+  Table agreement;
+  agreement.columns = {{"", "format", Align::kLeft},
+                       {"", "same as " + baseline},
+                       {"", "first departs at"},
+                       {"", "median departure"},
+                       {"", "garbage"}};
+  for (const RecordRun& run : record.runs)
+    if (run.measured && run.measured->quality) agreement.add(agreement_row(run.format, *run.measured->quality));
+
+  const std::vector<RecordOutput>& reference = record.runs.front().measured->quality->outputs;
+  const size_t n_shown = std::min(kPromptsShown, reference.size());
+  Section section{
+      "Outputs, greedy", fmt::format("the first {} of {} prompts below the table", n_shown, reference.size()), {}};
+  section.parts.push_back(agreement);
+  for (size_t i = 0; i < n_shown; ++i) {
+    Items items{{"prompt", shown(reference[i].prompt), Tone::kFaint}, {baseline, shown(reference[i].text)}};
+    for (size_t r = 1; r < record.runs.size(); ++r) {
+      const RecordRun& run = record.runs[r];
+      if (!run.measured || !run.measured->quality || i >= run.measured->quality->outputs.size()) continue;
+      const RecordOutput& output = run.measured->quality->outputs[i];
+      items.push_back({run.format, divergence_text(output, baseline)});
+      if (output.garbage) items.push_back({"", "garbage: " + output.garbage_reason, Tone::kBad});
+    }
+    section.parts.push_back(items);
+  }
+  return section;
+}
+
+}  // namespace trimeter
