@@ -1,6 +1,16 @@
-// AWQ: activation-aware weight quantization (arXiv:2306.00978; reference code: mit-han-lab/llm-awq, auto_scale.py and
-// auto_clip.py). Scales protect the input channels whose activations are large; clipping shrinks each group's range
-// where that lowers the output error. Both searches minimise the output error over calibration activations.
+// AWQ: activation-aware weight quantization (arXiv:2306.00978). Follows the reference code (mit-han-lab/llm-awq,
+// awq/quantize/auto_scale.py and auto_clip.py): scales protect the input channels whose activations are large; clipping
+// shrinks each group's range where that lowers the output error. Both searches minimise the squared output error over
+// calibration activations.
+//
+// The reference multiplies by the activations; here their Gram matrix G = X^T X stands in, since for a weight error D
+//   |X D^T|^2 = tr(D G D^T)
+// so that time and memory do not grow with the calibration set. Products with G are fp32 (schemes/fp32 on the active
+// ISA) and rows are summed in double: each row's error is off by at most 2 * (in + 2) * 2^-24 * |d|^T |G| |d|.
+// Where the reference measures the scales' error behind the whole attention or MLP block, this measures it at the
+// linear's own output.
+//
+// All results are the same bits for any number of threads.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -15,29 +25,49 @@ namespace trimeter {
 struct InputStatistics {
   int64_t in = 0, n_tokens = 0;
   std::vector<double> abs_sum;  // [in]      sum |x|
-  std::vector<float> gram;      // [in, in]  sum x x^T
+  std::vector<float> gram;      // [in, in]  sum x x^T, f32, in order of tokens
   explicit InputStatistics(int64_t in_width) : in(in_width), abs_sum(in_width), gram(in_width * in_width) {}
   void add(const float* x, int64_t n, ThreadPool& pool);  // x: [n, in]
+  // As if every x had been divided by `scales` [in].
+  void divide(std::span<const float> scales);
 };
 
+// tr(D G D^T) / (n_tokens * out): the mean squared error of the outputs when the weights are off by D [out, in].
+double output_error(std::span<const float> difference, const InputStatistics& input, ThreadPool& pool);
+
 struct AwqOptions {
-  int n_grid = 20;          // exponents tried: 0, 1/20, ... 19/20 (the reference's grid)
-  int n_clip_grid = 20;     // shrink steps of the clipping search ...
-  double max_shrink = 0.5;  // ... down to this fraction of the range: 10 of the 20 are tried
+  int n_grid = 20;          // exponents tried: 0, 1/20, ... 19/20
+  int n_clip_grid = 20;     // steps of the clipping search, 1 - step/20 of the range ...
+  double max_shrink = 0.5;  // ... down to this fraction: 10 of the 20 are tried
 };
 
 struct AwqScales {
-  std::vector<float> scales;  // [in]: the weight's columns are multiplied, the input is divided
-  double exponent = 0;        // the chosen ratio
-  double error = 0, error_rtn = 0;  // mean squared output error with them, and with scales of 1
+  std::vector<float> scales;        // [in]: the weight's columns are multiplied, the input is divided
+  double exponent = 0;              // the chosen one; 0: scales of 1, which is round-to-nearest
+  double error = 0, error_rtn = 0;  // output_error with them, and with scales of 1
 };
 
-// One scale vector for all matrices that read the same input. weights: [out_i, in] f32 each.
-AwqScales awq_search_scales(std::span<const std::vector<float>> weights, const InputStatistics& input,
-                            const Scheme& scheme, const AwqOptions& options, ThreadPool& pool);
+// scales = max(mean|x|^exponent, 1e-4), divided by sqrt(max * min): in double, then rounded to float.
+std::vector<float> awq_scales(const InputStatistics& input, double exponent);
 
-// Per row and group: the range (min, max) shrunk to what minimises the output error; returns weights clamped to it.
-std::vector<float> awq_clip(const std::vector<float>& weight, int64_t out, const InputStatistics& input,
-                            const Scheme& scheme, const AwqOptions& options, ThreadPool& pool);
+// The exponent whose D = Q(W diag(s)) diag(s)^-1 - W has the least output_error, the smallest one among equals; Q is
+// the scheme's nearest quantization. weight: [out, in], all rows that read this input. The scheme must quantize rows
+// independently of each other.
+AwqScales awq_search_scales(std::span<const float> weight, const InputStatistics& input, const Scheme& scheme,
+                            const AwqOptions& options, ThreadPool& pool);
+
+struct AwqClip {
+  double error_before = 0, error_after = 0;  // sum over groups of the groups' own errors, per token and row
+};
+
+// Clamps each group of each row to [-m, m], m the fraction of the group's largest |w| that minimises d^T G_gg d, with
+// d = Q(clamp(w)) - w and G_gg the group's own block of the Gram matrix; the largest m among equals, so that the error
+// so measured never grows. weight: [rows, in], in place. The scheme must have groups and quantize them independently.
+AwqClip awq_clip(std::span<float> weight, const InputStatistics& input, const Scheme& scheme, const AwqOptions& options,
+                 ThreadPool& pool);
+
+// The fold W diag(s), diag(s)^-1 x that leaves the function as it was. weight: [rows, in]; s: [in] or [rows].
+void multiply_columns(std::span<float> weight, std::span<const float> scales);
+void divide_rows(std::span<float> weight, std::span<const float> scales);
 
 }  // namespace trimeter
