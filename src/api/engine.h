@@ -21,12 +21,12 @@ struct SamplingParams {
   double top_p = 1.0;               // (0, 1]
   double min_p = 0.0;               // [0, 1]: relative to the most likely token
   double repetition_penalty = 1.0;  // > 0: over prompt and output tokens; > 1 discourages
-  std::optional<uint64_t> seed;     // same seed, same prompt: same tokens, whatever else is in the batch
+  std::optional<uint64_t> seed{};   // same seed, same prompt: same tokens, whatever else is in the batch
   int32_t max_tokens = 16;
   bool ignore_eos = false;
-  std::vector<std::string> stop;    // text; not part of the output
-  std::vector<int32_t> stop_token_ids;
-  int32_t logprobs = -1;            // -1: none; n: the sampled token's and the n most likely ones'
+  std::vector<std::string> stop{};  // text; not part of the output
+  std::vector<int32_t> stop_token_ids{};
+  int32_t logprobs = -1;  // -1: none; n: the sampled token's, then the n most likely ones'
 };
 
 enum class FinishReason { kNone, kStop, kLength };
@@ -51,31 +51,33 @@ struct RequestOutput {
 struct Request {
   std::string id;
   std::vector<int32_t> prompt;
-  SamplingParams sampling;
+  SamplingParams sampling{};
   // Called on the stepping thread as text becomes whole: never half a UTF-8 character, never part of a stop string.
-  std::function<void(std::string_view text)> on_text;
+  std::function<void(std::string_view text)> on_text{};
 };
 
 struct EngineInfo {
   std::string format;               // a name of formats.def
   std::string requested, executed;  // arithmetic
   std::vector<std::string> kernel_lines;
-  MemoryBreakdown memory;           // measured: what was really taken
+  MemoryBreakdown memory;  // measured: what was really taken
   int64_t device_memory_bytes = 0;
   double utilization = 0;
   int64_t kv_blocks = 0;
-  int32_t block_size = 0;           // tokens
+  int32_t block_size = 0;  // tokens
   int64_t block_bytes = 0;
   int32_t max_model_len = 0, max_num_seqs = 0, max_num_batched_tokens = 0;
   int32_t vocab_size = 0;
 };
 
 struct EngineStats {  // running totals since the engine was made
-  int64_t n_steps = 0, n_prompt_tokens = 0, n_generated_tokens = 0, n_preemptions = 0;
-  int64_t n_prefix_queries = 0, n_prefix_hits = 0;  // tokens
-  double prefill_s = 0;  // time in steps that had any prompt token
-  double decode_s = 0;   // time in steps that had none
-  int64_t n_decode_tokens = 0;  // tokens generated in steps that had no prompt token
+  int64_t n_steps = 0, n_preemptions = 0;
+  int64_t n_prompt_tokens = 0;  // computed: again after a preemption, not if cached, scored sequences too
+  int64_t n_generated_tokens = 0;
+  int64_t n_prefix_queries = 0, n_prefix_hits = 0;  // tokens, at first admissions
+  double prefill_s = 0;                             // time in steps that had any prompt token
+  double decode_s = 0;                              // time in steps that had none
+  int64_t n_decode_tokens = 0;                      // tokens generated in steps that had no prompt token
 };
 
 class Engine {
@@ -88,7 +90,8 @@ class Engine {
   virtual std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const = 0;
   virtual std::string decode(std::span<const int32_t> tokens, bool skip_special_tokens) const = 0;
 
-  // Throws Error(kBadArgument) for a prompt that can never run: empty, longer than max_model_len, a token out of range.
+  // Throws Error(kBadArgument) for sampling parameters out of range and for a prompt that can never run: empty, no room
+  // in max_model_len for one more token, a token out of range. Generation ends with kLength at max_model_len.
   virtual void submit(Request request) = 0;
   // One schedule-run-postprocess round. Returns what finished in it. false in `busy` when nothing is left to do.
   struct StepResult {
