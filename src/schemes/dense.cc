@@ -1,5 +1,6 @@
 #include "schemes/dense.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -43,6 +44,14 @@ void read_row(std::span<const DenseRows> parts, MatShape shape, int64_t row, flo
     return decode_row<uint32_t>(data, shape.in, values, float_from_bits);
   }
   TM_CHECK(false, "row {} past the end of {} x {}", row, shape.out, shape.in);
+}
+
+void read_finite_row(std::span<const DenseRows> parts, MatShape shape, int64_t row, float* values) {
+  read_row(parts, shape, row, values);
+  for (int64_t k = 0; k < shape.in; ++k)
+    if (!std::isfinite(values[k]))
+      throw Error(Errc::kBadFile, "weight of {} x {}: wanted finite values, got {} at [{}, {}]", shape.out, shape.in,
+                  values[k], row, k);
 }
 
 }  // namespace trimeter

@@ -11,5 +11,7 @@ namespace trimeter {
 void check_parts(std::span<const DenseRows> parts, MatShape shape);
 // Row `row` of the stack, as float; parts are those of a shape that check_parts accepts.
 void read_row(std::span<const DenseRows> parts, MatShape shape, int64_t row, float* values);
+// Likewise; throws Error(kBadFile) with row and column of an infinity or NaN.
+void read_finite_row(std::span<const DenseRows> parts, MatShape shape, int64_t row, float* values);
 
 }  // namespace trimeter

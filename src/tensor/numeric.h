@@ -5,21 +5,21 @@
 
 namespace trimeter {
 
-static inline float float_from_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
-static inline uint32_t bits_from_float(float x) { return __builtin_bit_cast(uint32_t, x); }
+static inline constexpr float float_from_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+static inline constexpr uint32_t bits_from_float(float x) { return __builtin_bit_cast(uint32_t, x); }
 
 // bfloat16: 1 sign, 8 exponent, 7 mantissa bits; the upper half of a float.
-static inline float bf16_to_float(uint16_t b) { return float_from_bits(static_cast<uint32_t>(b) << 16); }
+static inline constexpr float bf16_to_float(uint16_t b) { return float_from_bits(static_cast<uint32_t>(b) << 16); }
 
 // Round to nearest, ties to even; NaN stays a (quiet) NaN.
-static inline uint16_t bf16_from_float(float x) {
+static inline constexpr uint16_t bf16_from_float(float x) {
   const uint32_t bits = bits_from_float(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
   return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 // IEEE half: 1 sign, 5 exponent, 10 mantissa bits.
-static inline float f16_to_float(uint16_t h) {
+static inline constexpr float f16_to_float(uint16_t h) {
   const uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16;
   const uint32_t magnitude = h & 0x7fffu;
   if (magnitude >= 0x7c00u)  // infinity, NaN
@@ -30,7 +30,7 @@ static inline float f16_to_float(uint16_t h) {
 }
 
 // Round to nearest, ties to even; overflow gives infinity.
-static inline uint16_t f16_from_float(float x) {
+static inline constexpr uint16_t f16_from_float(float x) {
   const uint32_t bits = bits_from_float(x);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -48,7 +48,7 @@ static inline uint16_t f16_from_float(float x) {
 // NaN is S.1111.111, the largest value is 448, the smallest subnormal 2^-9.
 inline constexpr float kE4M3Max = 448.0f;
 
-static inline float e4m3_to_float(uint8_t code) {
+static inline constexpr float e4m3_to_float(uint8_t code) {
   const uint32_t sign = static_cast<uint32_t>(code & 0x80u) << 24;
   const uint32_t magnitude = code & 0x7fu;
   if (magnitude == 0x7fu) return float_from_bits(sign | 0x7fc00000u);
@@ -57,7 +57,7 @@ static inline float e4m3_to_float(uint8_t code) {
 }
 
 // Round to nearest, ties to even, saturating at +-448 as quantizers do (infinity too); NaN gives NaN.
-static inline uint8_t e4m3_from_float(float x) {
+static inline constexpr uint8_t e4m3_from_float(float x) {
   const uint32_t bits = bits_from_float(x);
   const uint32_t sign = (bits >> 24) & 0x80u;
   const uint32_t magnitude = bits & 0x7fffffffu;

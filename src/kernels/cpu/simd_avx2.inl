@@ -140,4 +140,13 @@ TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
 TM_FN F32x16 to_float(I32x16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 TM_FN F32x16 as_float(I32x16 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
 
+TM_FN F32x16 nibble_minus_8(I32x16 a) { return sub(to_float(bit_and(a, 15)), set1(8)); }
+TM_FN I32x16 load_nibbles(const char* p) {
+  int words[2];
+  __builtin_memcpy(words, p, sizeof words);
+  const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+  return {_mm256_srlv_epi32(_mm256_set1_epi32(words[0]), shifts),
+          _mm256_srlv_epi32(_mm256_set1_epi32(words[1]), shifts)};
+}
+
 }  // namespace trimeter::TM_ISA

@@ -99,4 +99,14 @@ TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
 TM_FN F32x16 to_float(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 TM_FN F32x16 as_float(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
 
+TM_FN F32x16 nibble_minus_8(I32x16 a) {
+  return {_mm512_permutexvar_ps(a.v, _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7))};
+}
+TM_FN I32x16 load_nibbles(const char* p) {
+  int words[2];
+  __builtin_memcpy(words, p, sizeof words);
+  const __m512i lanes = _mm512_inserti64x4(_mm512_set1_epi32(words[0]), _mm256_set1_epi32(words[1]), 1);
+  return {_mm512_srlv_epi32(lanes, _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28))};
+}
+
 }  // namespace trimeter::TM_ISA

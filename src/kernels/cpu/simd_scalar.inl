@@ -81,4 +81,13 @@ TM_FN F32x16 to_float(I32x16 a) { TM_LANES(F32x16, static_cast<float>(static_cas
 TM_FN F32x16 as_float(I32x16 a) { TM_LANES(F32x16, float_from_bits(a.v[i])); }
 #undef TM_LANES
 
+// The lowest four bits q of each lane, as q - 8.
+TM_FN F32x16 nibble_minus_8(I32x16 a) { return sub(to_float(bit_and(a, 15)), set1(8)); }
+// Sixteen nibbles from eight bytes, lowest first, in the lowest bits of the lanes; the other bits are undefined.
+TM_FN I32x16 load_nibbles(const char* p) {
+  I32x16 result;
+  for (int i = 0; i < 16; ++i) result.v[i] = static_cast<uint8_t>(p[i / 2]) >> (i % 2 * 4);
+  return result;
+}
+
 }  // namespace trimeter::TM_ISA
