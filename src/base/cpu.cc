@@ -47,14 +47,28 @@ std::string model_name() {
   return "unknown CPU";
 }
 
+// One instance of the data cache of this level, as sysfs has it: glibc's sysconf takes AMD's L3 of all cores together
+// for one, and on virtual machines gets even that wrong.
+int64_t cache_bytes(int level) {
+  for (int index = 0;; ++index) {
+    const std::string place = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+    int its_level = 0;
+    std::string type, size;
+    if (!(std::ifstream(place + "level") >> its_level)) return 0;
+    std::ifstream(place + "type") >> type;
+    std::ifstream(place + "size") >> size;  // "32768K"
+    if (its_level == level && type != "Instruction") return std::strtoll(size.c_str(), nullptr, 10) * 1024;
+  }
+}
+
 CpuInfo probe() {
   CpuInfo info;
   info.model = model_name();
   info.n_cpus = count_cpus();
   info.memory_bytes = memory_limit();
-  info.l1d_bytes = std::max(0L, sysconf(_SC_LEVEL1_DCACHE_SIZE));
-  info.l2_bytes = std::max(0L, sysconf(_SC_LEVEL2_CACHE_SIZE));
-  info.l3_bytes = std::max(0L, sysconf(_SC_LEVEL3_CACHE_SIZE));
+  info.l1d_bytes = cache_bytes(1);
+  info.l2_bytes = cache_bytes(2);
+  info.l3_bytes = cache_bytes(3);
   info.best_isa = probe_isa();
   return info;
 }

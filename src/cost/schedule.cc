@@ -57,7 +57,7 @@ class Simulation {
     bool preempted = false;
     for (size_t i = 0; i < running_.size() && budget > 0; ++i) {
       const int64_t n_new = std::min(running_[i].n_total - running_[i].n_computed, budget);
-      const int64_t n_wanted = blocks_for(running_[i].n_computed + n_new) - running_[i].n_blocks;
+      const int64_t n_wanted = blocks_for(running_[i].n_total) - running_[i].n_blocks;
       while (n_free_ < n_wanted && running_.size() > i) {
         preempt_last();
         preempted = true;
@@ -71,14 +71,14 @@ class Simulation {
   void admit(int64_t& budget) {
     while (!waiting_.empty() && budget > 0 && static_cast<int64_t>(running_.size()) < limits_.max_num_seqs) {
       Simulated& next = waiting_.front();
-      const int64_t n_new = std::min(next.n_total, budget);
-      if (n_free_ < blocks_for(n_new)) {
+      const int64_t n_new = std::min(next.n_total, budget), n_wanted = blocks_for(next.n_total);
+      if (n_free_ < n_wanted) {
         schedule_.limited_by_blocks = true;
         return;
       }
       running_.push_back(next);
       waiting_.pop_front();
-      take(running_.back(), blocks_for(n_new), n_new, budget);
+      take(running_.back(), n_wanted, n_new, budget);
     }
   }
 
@@ -107,8 +107,8 @@ class Simulation {
       Simulated& request = running_[i];
       step_.shape.seqs.push_back({.n_new = n_new_[i], .n_context = request.n_computed});
       step_.requests.push_back(request.index);
-      if (request.n_total - request.n_computed > 1 || request.n_total == request.n_prompt)
-        step_.n_prompt_tokens += n_new_[i];
+      const bool decodes = n_new_[i] == 1 && request.n_computed >= request.n_prompt;
+      step_.n_prompt_tokens += decodes ? 0 : n_new_[i];
       request.n_computed += n_new_[i];
       const bool emits = request.n_computed == request.n_total;
       step_.emits.push_back(emits);

@@ -1,5 +1,6 @@
 // The steps that the engine's scheduler would issue for a workload: first come first served, running requests first,
-// one token budget for prefill and decode (chunked prefill), admission by free blocks, preemption by recomputation.
+// one token budget for prefill and decode (chunked prefill), admission when there are blocks for all tokens that a
+// request has, preemption by recomputation. No prefix cache: prompts of a workload differ.
 #pragma once
 #include <cstdint>
 #include <vector>

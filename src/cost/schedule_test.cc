@@ -57,6 +57,14 @@ TEST(Schedule, AdmissionWaitsForBlocks) {
   EXPECT_EQ(schedule.n_preemptions, 0);
 }
 
+TEST(Schedule, AChunkedPromptTakesAllItsBlocksAtOnce) {
+  // Blocks of 4, four in the pool. Request 0 takes three; the two that request 1 needs are not there, though its first
+  // chunk would fit in the one that is.
+  const Schedule schedule = simulate_schedule({{12, 8}, 1}, limits(7, 8, 4), 4);
+  EXPECT_EQ(text_of(schedule), (Steps{"0:7@0", "0:5@7*", "1:7@0", "1:1@7*"}));
+  EXPECT_EQ(schedule.steps[3].n_prompt_tokens, 1);
+}
+
 TEST(Schedule, TheYoungestIsPutBackAndComputedAgain) {
   // Blocks of 4, three in the pool. Both prompts fill a block; both want a second one in step 2: the first gets the
   // last, the second is put back, waits, and comes back with the token that it has already made.

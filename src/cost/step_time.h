@@ -40,7 +40,7 @@ inline constexpr const char* kElementwiseTerm = "elementwise";
 inline constexpr const char* kOverheadTerm = "barriers and overhead";
 
 // Of forward(): one after each stage whose result another thread's stage reads.
-inline constexpr int kBarriersPerLayer = 8;
+inline constexpr int kBarriersPerLayer = 10;
 
 class StepTimer {
  public:

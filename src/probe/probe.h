@@ -21,5 +21,8 @@ std::filesystem::path hardware_cache_path(int n_threads);
 // The kept profile if it is of this machine and this build of the program, otherwise a new measurement, which is kept.
 // A kept file that can't be read, or a place that can't be written, is a warning in the log, not an error.
 HardwareProfile load_or_measure(int n_threads, const ProbeProgress& on_progress);
+// The same at a place and with a measurement of the caller's; an empty path keeps nothing.
+HardwareProfile load_or_measure(const std::filesystem::path& path, int n_threads,
+                                const std::function<HardwareProfile()>& measure);
 
 }  // namespace trimeter

@@ -1,0 +1,91 @@
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "io/file.h"
+#include "probe/build_id.h"
+#include "probe/probe.h"
+
+namespace trimeter {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path cache_directory() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
+    return fs::path(xdg) / "trimeter";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    return fs::path(home) / ".cache/trimeter";
+  return {};
+}
+
+// FNV-1a, 64 bits: a file name has to be the same for every build, which std::hash does not promise.
+uint64_t hash_of(const std::string& text) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
+  return hash;
+}
+
+int threads_or_all(int n_threads) { return n_threads > 0 ? n_threads : cpu_info().n_cpus; }
+
+// Whether the file is there and is of this machine and this build. One that can't be read is warned of and measured
+// anew.
+bool read_kept(const fs::path& path, int n_threads, HardwareProfile& profile) {
+  std::error_code error;
+  if (path.empty() || !fs::exists(path, error)) return false;
+  try {
+    profile = read_hardware_profile(path);
+  } catch (const Error& bad) {
+    TM_WARN("Measuring the hardware anew: {}", bad.what());
+    return false;
+  }
+  return profile.build == build_id() && profile.name == cpu_info().model && profile.isa == name(active_isa()) &&
+         profile.threads == threads_or_all(n_threads);
+}
+
+void keep(const fs::path& path, const HardwareProfile& profile) {
+  try {
+    if (path.empty()) throw Error(Errc::kIo, "neither XDG_CACHE_HOME nor HOME is set");
+    std::error_code error;
+    fs::create_directories(path.parent_path(), error);
+    if (error) throw Error(Errc::kIo, "{}: {}", path.parent_path().string(), error.message());
+    write_file_atomic(path, to_json(profile));
+  } catch (const Error& unwritable) {
+    TM_WARN("The hardware profile is not kept, the next run measures again: {}", unwritable.what());
+  }
+}
+
+}  // namespace
+
+std::string build_id() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (error) return "unknown";
+  const auto size = fs::file_size(program, error);
+  const auto time = fs::last_write_time(program, error);
+  return error ? "unknown" : fmt::format("{} bytes of {}", size, time.time_since_epoch().count());
+}
+
+fs::path hardware_cache_path(int n_threads) {
+  const fs::path directory = cache_directory();
+  if (directory.empty()) return {};
+  const std::string machine = fmt::format("{}|{}|{}", cpu_info().model, name(active_isa()), threads_or_all(n_threads));
+  return directory / fmt::format("hardware-{:016x}.json", hash_of(machine));
+}
+
+HardwareProfile load_or_measure(const fs::path& path, int n_threads, const std::function<HardwareProfile()>& measure) {
+  HardwareProfile profile;
+  if (read_kept(path, n_threads, profile)) return profile;
+  profile = measure();
+  keep(path, profile);
+  return profile;
+}
+
+HardwareProfile load_or_measure(int n_threads, const ProbeProgress& on_progress) {
+  return load_or_measure(hardware_cache_path(n_threads), n_threads,
+                         [&] { return measure_hardware(n_threads, on_progress); });
+}
+
+}  // namespace trimeter

@@ -1,0 +1,158 @@
+#include "probe/probe.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "probe/build_id.h"
+#include "probe/micro_table.h"
+#include "probe/parts.h"
+#include "schemes/scheme.h"
+
+namespace trimeter {
+namespace {
+
+TEST(Micro, ReadSeesEveryByte) {
+  const MicroTable* tables[] = {&scalar::micro, &avx2::micro, &avx512::micro, &avx512_bf16::micro};
+  for (const Isa isa : runnable_isas()) {
+    std::vector<char> data(2048, 0);
+    const auto read = tables[static_cast<size_t>(isa)]->read;
+    EXPECT_EQ(read(data.data(), 2048), 0u);
+    for (size_t at = 0; at < data.size(); ++at) {
+      data[at] = 1;
+      EXPECT_NE(read(data.data(), 2048), 0u) << name(isa) << " byte " << at;
+      data[at] = 0;
+    }
+    data[1600] = 1;
+    EXPECT_EQ(read(data.data(), 1536), 0u) << "beyond the end";
+  }
+}
+
+TEST(Probe, WiderVectorsMultiplyFaster) {
+  ThreadPool team(1);
+  std::map<Isa, double> fp32;
+  for (const Isa isa : runnable_isas()) {
+    HardwareProfile profile;
+    measure_dot_rates(profile, team, isa);
+    fp32[isa] = profile.rates.at("fp32");
+    EXPECT_EQ(profile.rates.count("int8"), isa == Isa::kAvx2 || isa == Isa::kAvx512Bf16 ? 1u : 0u);
+    EXPECT_EQ(profile.rates.count("bf16"), isa == Isa::kAvx512Bf16 ? 1u : 0u);
+  }
+  if (fp32.count(Isa::kAvx2)) {
+    EXPECT_GT(fp32[Isa::kAvx2], 2 * fp32[Isa::kScalar]);
+  }
+}
+
+TEST(Probe, KernelRatesCoverTheTokenCountsAndGrowWithThem) {
+  ThreadPool team(1);
+  HardwareProfile profile;
+  measure_scheme(profile, team, "bf16", active_isa());
+  const auto seconds = [&](int64_t n_tokens) {
+    const auto rate = profile.kernel_rate("bf16", name(active_isa()), n_tokens);
+    EXPECT_TRUE(rate.found);
+    return rate.seconds_per_weight + rate.seconds_per_output / 256;
+  };
+  EXPECT_GT(seconds(1), 0);
+  EXPECT_GT(seconds(128), 3 * seconds(16));  // eight times the work
+  for (const KernelRate& rate : profile.kernels) {
+    EXPECT_GT(rate.seconds_per_weight, 0);
+    EXPECT_GE(rate.seconds_per_output, 0);
+  }
+}
+
+TEST(Probe, AMeasurementIsWhole) {
+  int n_reports = 0;
+  const HardwareProfile profile = measure_hardware(1, [&](const std::string&, int done, int total) {
+    EXPECT_LE(done, total);
+    ++n_reports;
+  });
+  EXPECT_EQ(n_reports, 6 + static_cast<int>(all_schemes().size()));
+  EXPECT_EQ(to_json(hardware_profile_from_json(to_json(profile), "p.json")), to_json(profile));
+  for (const Scheme* scheme : all_schemes())
+    EXPECT_TRUE(profile.kernel_rate(scheme->info().name, profile.isa, 16).found) << scheme->info().name;
+  EXPECT_GT(profile.attention_seconds_per_kv_element + profile.attention_seconds_per_query_element, 0);
+  // What the ledger itemises has a rate of its own.
+  for (const char* op : {"embed", "rms_norm", "rope", "kv_write", "silu_mul"})
+    EXPECT_GT(profile.elementwise_seconds_per_byte.at(op), 0) << op;
+  EXPECT_GT(profile.sampling_seconds_per_logit, 0);
+}
+
+class ProbeCache : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = std::filesystem::temp_directory_path() / fmt::format("trimeter_probe_test_{}", getpid());
+    std::filesystem::create_directories(directory_);
+    setenv("XDG_CACHE_HOME", directory_.c_str(), 1);
+    machine_.name = cpu_info().model;
+    machine_.isa = name(active_isa());
+    machine_.build = build_id();
+    machine_.read_bandwidth = {{1 << 20, 1, 1e9}};
+  }
+  void TearDown() override {
+    unsetenv("XDG_CACHE_HOME");
+    std::filesystem::remove_all(directory_);
+  }
+  std::string load(const std::filesystem::path& path, int n_threads = 1) {
+    return to_json(load_or_measure(path, n_threads, [&] {
+      ++n_measured_;
+      return machine_;
+    }));
+  }
+
+  std::filesystem::path directory_;
+  HardwareProfile machine_;
+  int n_measured_ = 0;
+};
+
+TEST_F(ProbeCache, LiesInTheUsersCacheByMachineAndThreads) {
+  EXPECT_EQ(hardware_cache_path(1).parent_path(), directory_ / "trimeter");
+  EXPECT_NE(hardware_cache_path(1), hardware_cache_path(2));
+  EXPECT_EQ(hardware_cache_path(0), hardware_cache_path(cpu_info().n_cpus));
+}
+
+TEST_F(ProbeCache, AMachineIsMeasuredOnce) {
+  const auto path = hardware_cache_path(1);
+  EXPECT_EQ(load(path), to_json(machine_));
+  EXPECT_EQ(to_json(read_hardware_profile(path)), to_json(machine_));
+  EXPECT_EQ(load(path), to_json(machine_));
+  EXPECT_EQ(n_measured_, 1);
+}
+
+TEST_F(ProbeCache, AnotherMachineOrBuildOrABrokenFileIsMeasuredAnew) {
+  const auto path = directory_ / "profile.json";
+  int n_expected = 0;
+  const auto expect_anew = [&](const std::string& kept) {
+    std::ofstream(path) << kept;
+    EXPECT_EQ(load(path), to_json(machine_));
+    EXPECT_EQ(n_measured_, ++n_expected);
+    EXPECT_EQ(to_json(read_hardware_profile(path)), to_json(machine_));
+  };
+  HardwareProfile other = machine_;
+  other.build = "another";
+  expect_anew(to_json(other));
+  other = machine_;
+  other.name = "another";
+  expect_anew(to_json(other));
+  other = machine_;
+  other.isa = "another";
+  expect_anew(to_json(other));
+  other = machine_;
+  other.threads = 7;
+  expect_anew(to_json(other));
+  expect_anew("{");
+}
+
+TEST_F(ProbeCache, AnUnwritablePlaceIsNoError) {
+  std::ofstream(directory_ / "file") << "not a directory";
+  EXPECT_EQ(load(directory_ / "file" / "profile.json"), to_json(machine_));
+  EXPECT_EQ(load({}), to_json(machine_));
+  EXPECT_EQ(n_measured_, 2);
+}
+
+}  // namespace
+}  // namespace trimeter
