@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/float_tensor.h"
+#include "model/quantize.h"
 
 namespace trimeter {
 namespace {
@@ -135,7 +136,7 @@ struct Algorithm {
   std::string_view name;
   LoadLayers load_layers;
 };
-constexpr Algorithm kAlgorithms[] = {{"none", load_layers_rtn}, {"amax", load_layers_rtn}};
+constexpr Algorithm kAlgorithms[] = {{"none", load_layers_rtn}, {"amax", load_layers_rtn}, {"awq", quantize_awq}};
 
 LoadLayers find_algorithm(const Format& format) {
   for (const Algorithm& algorithm : kAlgorithms)
