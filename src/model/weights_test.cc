@@ -1,0 +1,195 @@
+#include "model/weights.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <functional>
+
+#include "base/error.h"
+#include "io/file.h"
+#include "io/temporary_directory.h"
+#include "model/float_tensor.h"
+#include "model/forward_harness.h"
+#include "tensor/numeric.h"
+
+namespace trimeter {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool kSanitized = false;
+#endif
+
+const std::filesystem::path kDemo = source_dir() / "models/demo";
+const std::filesystem::path kGolden = source_dir() / "tests/golden/logits";
+const std::filesystem::path kUntied = kGolden / "qwen2_untied";
+
+ModelSpec spec_of(const std::filesystem::path& directory) { return make_model_spec(read_hf_config(directory)); }
+
+std::vector<float> file_row(const std::filesystem::path& directory, int64_t row) {
+  const TensorView tensor = Checkpoint::open(directory).at("model.embed_tokens.weight");
+  std::vector<float> values(static_cast<size_t>(tensor.shape[1]));
+  floats_from(tensor.bytes.data() + row * tensor.shape[1] * size_of(tensor.dtype), tensor.dtype, tensor.shape[1],
+              values.data());
+  return values;
+}
+
+TEST(Weights, MemoryIsTheLedgersToTheByte) {
+  ThreadPool pool(2);
+  for (const char* model :
+       {"qwen2_untied", "llama2_fp16", "llama3_sharded", "llama_linear_rope", "llama_biases_fp32"}) {
+    const ModelSpec spec = spec_of(kGolden / model);
+    for (const char* dense : {"bf16", "fp16", "fp32", "fp8"}) {
+      const MemoryBreakdown want = weight_ledger(spec, format(dense));
+      const MemoryBreakdown got = load_weights(kGolden / model, spec, format(dense), {}, pool).memory();
+      EXPECT_EQ(got.linear_bytes, want.linear_bytes) << model << " " << dense;
+      EXPECT_EQ(got.scales_bytes, want.scales_bytes) << model << " " << dense;
+      EXPECT_EQ(got.embedding_bytes, want.embedding_bytes) << model << " " << dense;
+      EXPECT_EQ(got.norm_bytes, want.norm_bytes) << model << " " << dense;
+      EXPECT_EQ(got.weights_bytes, want.weights_bytes) << model << " " << dense;
+    }
+  }
+  for (const Format& row : all_formats()) {
+    const Format rtn = rtn_format(row);
+    const ModelSpec spec = spec_of(kDemo);
+    EXPECT_EQ(load_weights(kDemo, spec, rtn, {}, pool).memory().weights_bytes, weight_ledger(spec, rtn).weights_bytes)
+        << row.name;
+  }
+}
+
+int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// The packed form is the only resident copy: the file's pages are given back, nothing dense is left behind.
+TEST(Weights, LoadingLeavesOneCopyResident) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow memory is resident too";
+  ThreadPool pool(2);
+  const ModelSpec spec = spec_of(kDemo);
+  const int64_t before = resident_bytes();
+  const ModelWeights weights = load_weights(kDemo, spec, format("bf16"), {}, pool);
+  const int64_t grown = resident_bytes() - before, packed = weights.memory().weights_bytes;
+  EXPECT_GT(grown, packed / 2);
+  EXPECT_LT(grown, packed + packed * 3 / 10 + (2 << 20));
+}
+
+TEST(Weights, EmbedsTheFilesRowsInTheDenseDtype) {
+  ThreadPool pool(2);
+  struct Case {
+    std::filesystem::path model;
+    const char* format;
+    float (*round)(float);
+  };
+  const auto exact = [](float x) { return x; };
+  const auto as_bf16 = [](float x) { return bf16_to_float(bf16_from_float(x)); };
+  const auto as_f16 = [](float x) { return f16_to_float(f16_from_float(x)); };
+  const Case cases[] = {{kDemo, "bf16", exact},
+                        {kDemo, "fp16", as_f16},
+                        {kDemo, "fp8", exact},
+                        {kUntied, "bf16", exact},
+                        {kUntied, "fp16", as_f16},
+                        {kUntied, "fp32", exact},
+                        {kGolden / "llama2_fp16", "fp8", exact},
+                        {kGolden / "llama_biases_fp32", "fp32", exact},
+                        {kGolden / "llama_biases_fp32", "bf16", as_bf16},
+                        {kGolden / "llama_biases_fp32", "fp8", as_bf16}};
+  for (const Case& c : cases) {
+    const ModelWeights weights = load_weights(c.model, spec_of(c.model), format(c.format), {}, pool);
+    std::vector<float> got(static_cast<size_t>(weights.spec.hidden_size));
+    for (const int32_t token : {0, 17, 299}) {
+      weights.embed(token, got.data());
+      std::vector<float> want = file_row(c.model, token);
+      for (float& x : want) x = c.round(x);
+      EXPECT_EQ(got, want) << c.model << " " << c.format << " token " << token;
+    }
+  }
+}
+
+TEST(Weights, KernelLinesNameRoleKernelAndBothArithmetics) {
+  ThreadPool pool(1);
+  const ModelWeights weights = load_weights(kUntied, spec_of(kUntied), format("fp8"), {}, pool);
+  const std::vector<std::string> lines = weights.kernel_lines(Isa::kScalar);
+  ASSERT_EQ(lines.size(), 5u);
+  const KernelPlan plan = scheme("fp8_e4m3").plan(Isa::kScalar);
+  EXPECT_EQ(lines[0], "qkv_proj: " + plan.kernel + ": fp8 requested, " + plan.executed + " executed: " + plan.reason);
+  EXPECT_EQ(lines[4].rfind("lm_head: ", 0), 0u);
+  EXPECT_NE(lines[4].find("bf16 requested"), std::string::npos);
+}
+
+// The untied model with `spoil` applied to its file's bytes and to its spec.
+struct Spoiled {
+  const char* says;
+  Errc code;
+  std::function<void(std::string&)> file = [](std::string&) {};
+  std::function<void(ModelSpec&)> spec = [](ModelSpec&) {};
+  const char* format = "bf16";
+};
+
+std::function<void(std::string&)> with_first_value(const char* tensor, uint16_t bits) {
+  const TensorView view = Checkpoint::open(kUntied).at(tensor);
+  const auto at = static_cast<size_t>(view.bytes.data() - view.file->bytes().data());
+  return [at, bits](std::string& file) {
+    file[at] = static_cast<char>(bits & 0xff);
+    file[at + 1] = static_cast<char>(bits >> 8);
+  };
+}
+
+void every_dtype_is_i16(std::string& file) {
+  const std::string was = "\"BF16\"", is = "\"I16\" ";
+  for (size_t at = file.find(was); at != std::string::npos; at = file.find(was, at)) file.replace(at, was.size(), is);
+}
+
+TEST(Weights, RefusesNamingFileAndTensor) {
+  constexpr uint16_t kBf16Nan = 0x7fc0, kBf16Infinity = 0x7f80, kBf16TwoTo16 = 0x4780;
+  const char* down = "model.layers.1.mlp.down_proj.weight";
+  const Spoiled cases[] = {
+      {"model.layers.2.input_layernorm.weight", Errc::kNotFound, [](std::string&) {},
+       [](ModelSpec& spec) { spec.n_layers = 3; }},
+      {"'model.layers.1.input_layernorm.weight' is not part of", Errc::kBadFile, [](std::string&) {},
+       [](ModelSpec& spec) { spec.n_layers = 1; }},
+      {"k_proj.bias' is not part of", Errc::kBadFile, [](std::string&) {},
+       [](ModelSpec& spec) { spec.qkv_bias = false; }},
+      {"mlp.gate_proj.weight", Errc::kBadFile, [](std::string&) {},
+       [](ModelSpec& spec) { spec.intermediate_size = 256; }},
+      {"infinity or NaN", Errc::kBadFile, with_first_value(down, kBf16Nan)},
+      {"infinity or NaN", Errc::kBadFile, with_first_value("model.norm.weight", kBf16Infinity)},
+      {"infinity or NaN", Errc::kBadFile, with_first_value("model.embed_tokens.weight", kBf16Nan)},
+      {"wanted BF16, F16 or F32, got I16", Errc::kBadFile, every_dtype_is_i16},
+      {"wanted values up to 65504, the largest that fp16 has, got 65536", Errc::kUnsupported,
+       with_first_value(down, kBf16TwoTo16), [](ModelSpec&) {}, "fp16"},
+  };
+  ThreadPool pool(2);
+  for (const Spoiled& c : cases) {
+    const TemporaryDirectory directory;
+    std::string file = read_file(kUntied / "model.safetensors");
+    c.file(file);
+    directory.write("model.safetensors", file);
+    ModelSpec spec = spec_of(kUntied);
+    c.spec(spec);
+    try {
+      load_weights(directory.path(), spec, format(c.format), {}, pool);
+      ADD_FAILURE() << "loaded: " << c.says;
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      EXPECT_EQ(error.code(), c.code) << message;
+      EXPECT_NE(message.find(directory.path().string()), std::string::npos) << message;
+      EXPECT_NE(message.find(c.says), std::string::npos) << message;
+    }
+  }
+  // What fp16 can't hold, bf16 can.
+  const TemporaryDirectory directory;
+  std::string file = read_file(kUntied / "model.safetensors");
+  with_first_value(down, kBf16TwoTo16)(file);
+  directory.write("model.safetensors", file);
+  EXPECT_NO_THROW(load_weights(directory.path(), spec_of(kUntied), format("bf16"), {}, pool));
+}
+
+}  // namespace
+}  // namespace trimeter
