@@ -41,15 +41,15 @@ class RandomCheckpoint {
     add("model.embed_tokens.weight", {kVocab, kHidden}, 1.0f, 0);
     for (int layer = 0; layer < spec.n_layers; ++layer) {
       const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-      add(prefix + "input_layernorm.weight", {kHidden}, 1.0f, 30);
-      add(prefix + "post_attention_layernorm.weight", {kHidden}, 1.0f, 30);
+      add(prefix + "input_layernorm.weight", {kHidden}, 1.0f, 10);
+      add(prefix + "post_attention_layernorm.weight", {kHidden}, 1.0f, 10);
       for (const LinearSpec& linear : spec.linears_of_layer(layer))
         for (const LinearPart& part : linear.parts) {
           const bool outliers =
               part.tensor.find("v_proj") != std::string::npos || part.tensor.find("up_proj") != std::string::npos;
-          add(part.tensor, {part.n_rows, linear.shape.in}, 0.05f, outliers ? 30 : 0);
+          add(part.tensor, {part.n_rows, linear.shape.in}, 0.05f, outliers ? 10 : 0);
           if (linear.has_bias)
-            add(part.tensor.substr(0, part.tensor.size() - 6) + "bias", {part.n_rows}, 0.5f, outliers ? 30 : 0);
+            add(part.tensor.substr(0, part.tensor.size() - 6) + "bias", {part.n_rows}, 0.5f, outliers ? 10 : 0);
         }
     }
     const std::string header = header_.dump();
