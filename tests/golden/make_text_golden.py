@@ -225,8 +225,8 @@ def render(template, messages, add_generation_prompt):
             conversations=[messages], chat_template=template, add_generation_prompt=add_generation_prompt,
             bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
         return {"text": text[0].replace(today, "@TODAY@")}
-    except jinja2.exceptions.TemplateError as error:
-        return {"error": str(error)}
+    except (jinja2.exceptions.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def chat_cases():
