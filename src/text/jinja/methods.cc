@@ -55,9 +55,7 @@ Value split(const std::string& text, Arguments& arguments, Budget& budget) {
       size_t end = static_cast<int64_t>(parts.size()) < most ? 0 : rest.size();
       while (end < rest.size() && !is_python_space(utf8_step(rest, end).code))
         end += static_cast<size_t>(utf8_step(rest, end).length);
-      const bool is_rest = static_cast<int64_t>(parts.size()) == most;
-      parts.push_back(
-          make_string(std::string(is_rest ? strip(rest, nullptr, false, true) : rest.substr(0, end)), budget));
+      parts.push_back(make_string(std::string(rest.substr(0, end)), budget));
       rest.remove_prefix(end);
     }
   }
