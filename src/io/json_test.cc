@@ -30,7 +30,8 @@ TEST(Json, RefusesWithPathAndPlace) {
 TEST(Json, RefusesADuplicateKeyOfOneObjectOnly) {
   EXPECT_EQ(message_of(R"({"a": {"b": 1, "c": 2, "b": 3}})"),
             "x.json: duplicate key 'b': wanted each key once in an object");
-  EXPECT_EQ(message_of(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]})"), "accepted");
+  EXPECT_EQ(message_of(R"({"a": {}, "a": 1})"), "x.json: duplicate key 'a': wanted each key once in an object");
+  EXPECT_EQ(message_of(R"({"b": {"a": 1}, "a": {"a": [{"a": 1}, {"a": 2}]}})"), "accepted");
 }
 
 TEST(Json, RefusesDeepNesting) {
