@@ -5,7 +5,7 @@
 //   kGroup        k's per scale group; 0: none
 //   X, kPartX     element of the prepared input, and how many of them a part multiplies
 //   Raw load(p);  Part part<j>(raw);  F32x16 dot(sum, part, x)
-//   void close_group(group scales, n rows of the tile, row, group sum of x, sum, total)         if kGroup
+//   Group load_group(scales of the tile, its rows, group, row);  F32x16 close_group(group, sum of x, sum, total)
 //   F32x16 finish(sum, args, token)                                                             scales of the output
 // One order of accumulation: an output is one chain over k (per group, then over groups), whatever the batch, the
 // range and the blocking.
@@ -29,80 +29,126 @@ constexpr int kMaxTokens = 16;
 constexpr int max_row_vectors(int n_tokens) { return n_tokens <= 4 ? 4 : n_tokens <= 8 ? 2 : 1; }
 #endif
 
-// One block of R vectors of rows and T tokens.
-struct Block {
-  const char* w;           // first line of the first row vector
-  const char* scales;      // of the tile
-  int64_t tile_rows, row;  // of the tile; first row of the block in the output
-  int64_t row_in_tile;
-  int64_t token;
+constexpr int kTileVectors = kTileRows / kRowVector;
+// A tile that takes several passes is multiplied in pieces of this size, which stay in the L1 cache from pass to pass.
+constexpr int64_t kPieceBytes = 16384;
+// How far ahead of its use a line is fetched where there is one pass: beyond the page, where hardware prefetch ends.
+constexpr int64_t kAheadBytes = 4096;
+
+struct Tile {
+  const char* w;
+  const char* scales;
+  int64_t n_rows, row;  // rows it holds, padding included; its first row in the output
+  int64_t n_vectors;    // of rows wanted
+  int64_t token;        // first of the tokens multiplied
+};
+
+// Where multiply_steps is: the line of the first of its row vectors, the line to fetch, and the inputs of every fourth
+// token. The other tokens are addressed as base + {1, 2, 3} * stride, so that sixteen need six registers.
+template <int T>
+struct Cursor {
+  const char* w;
+  const char* ahead;
+  const char* x[(T + 3) / 4];
+  int64_t stride, stride3;
+
+  __attribute__((always_inline)) const char* token(int t) const {
+    return x[t / 4] + (t % 4 == 3 ? stride3 : t % 4 * stride);
+  }
 };
 
 template <class D, int J, int R, int T>
-TM_FN void add_part(const typename D::Raw (&raw)[R], const char* const (&x)[T], int64_t x_offset,
-                    F32x16 (&sums)[R][T]) {
+TM_FN void multiply_part(const typename D::Raw (&raw)[R], const Cursor<T>& at, F32x16 (&sums)[R][T]) {
   typename D::Part w[R];
   for (int r = 0; r < R; ++r) w[r] = D::template part<J>(raw[r]);
-  for (int t = 0; t < T; ++t)
-    for (int r = 0; r < R; ++r)
-      sums[r][t] = D::dot(sums[r][t], w[r], reinterpret_cast<const typename D::X*>(x[t] + x_offset) + J * D::kPartX);
-  if constexpr (J + 1 < D::kParts) add_part<D, J + 1, R, T>(raw, x, x_offset, sums);
+  for (int t = 0; t < T; ++t) {
+    const auto* x = reinterpret_cast<const typename D::X*>(at.token(t)) + J * D::kPartX;
+    for (int r = 0; r < R; ++r) sums[r][t] = D::dot(sums[r][t], w[r], x);
+  }
+  if constexpr (J + 1 < D::kParts) multiply_part<D, J + 1, R, T>(raw, at, sums);
 }
 
 // sums += w x over n steps.
 template <class D, int R, int T>
-TM_FN void add_steps(const char*& w, int64_t line_bytes, int64_t n_steps, const char* const (&x)[T], int64_t& x_offset,
-                     F32x16 (&sums)[R][T]) {
+TM_FN void multiply_steps(Cursor<T>& at, int64_t step_bytes, int64_t n_steps, F32x16 (&sums)[R][T]) {
   for (int64_t i = 0; i < n_steps; ++i) {
+    for (int b = 0; b < R * D::kLineBytes; b += 64) __builtin_prefetch(at.ahead + b);
     typename D::Raw raw[R];
-    for (int r = 0; r < R; ++r) raw[r] = D::load(w + r * D::kLineBytes);
-    add_part<D, 0, R, T>(raw, x, x_offset, sums);
-    w += line_bytes;
-    x_offset += D::kParts * D::kPartX * static_cast<int64_t>(sizeof(typename D::X));
+    for (int r = 0; r < R; ++r) raw[r] = D::load(at.w + r * D::kLineBytes);
+    multiply_part<D, 0, R, T>(raw, at, sums);
+    at.w += step_bytes;
+    at.ahead += R * D::kLineBytes;
+    for (const char*& x : at.x) {
+      x += D::kStep * D::kXElementBytes;
+      asm("" : "+r"(x));  // keeps GCC from making sixteen pointers of these, and spilling them
+    }
   }
 }
 
+// results[r][t] += w x over steps [begin, end) of row vectors [vector, vector + R).
 template <class D, int R, int T>
-__attribute__((noinline)) void multiply_block(const MultiplyArgs& args, const Block& block) {
-  const char* w = block.w;
-  const int64_t line_bytes = block.tile_rows / kRowVector * D::kLineBytes;
-  const int64_t n_steps = (args.in + D::kStep - 1) / D::kStep;
-  const int64_t stride = input_stride_bytes(args.in, D::kXElementBytes);
-  const char* x[T];
-  for (int t = 0; t < T; ++t) x[t] = args.x + (block.token + t) * stride;
-  int64_t x_offset = 0;
+__attribute__((noinline)) void multiply_vectors(const MultiplyArgs& args, const Tile& tile, int64_t vector,
+                                                int64_t begin, int64_t end, F32x16 (*results)[T]) {
+  const int64_t step_bytes = tile.n_rows / kRowVector * D::kLineBytes;
+  Cursor<T> at;
+  at.stride = input_stride_bytes(args.in, D::kXElementBytes);
+  at.stride3 = 3 * at.stride;
+  for (int q = 0; q < (T + 3) / 4; ++q)
+    at.x[q] = args.x + (tile.token + 4 * q) * at.stride + begin * D::kStep * D::kXElementBytes;
+  at.w = tile.w + begin * step_bytes + vector * D::kLineBytes;
+  at.ahead =
+      tile.n_vectors <= R ? at.w + kAheadBytes : tile.w + end * step_bytes + vector * (end - begin) * D::kLineBytes;
 
   F32x16 sums[R][T];
   for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) sums[r][t] = set1(0);
+    for (int t = 0; t < T; ++t) sums[r][t] = D::kGroup == 0 ? results[r][t] : set1(0);
   if constexpr (D::kGroup == 0) {
-    add_steps<D, R, T>(w, line_bytes, n_steps, x, x_offset, sums);
-  } else {
-    F32x16 totals[R][T];
+    multiply_steps<D, R, T>(at, step_bytes, end - begin, sums);
     for (int r = 0; r < R; ++r)
-      for (int t = 0; t < T; ++t) totals[r][t] = set1(0);
-    const int64_t n_groups = args.in / D::kGroup;
-    for (int64_t g = 0; g < n_groups; ++g) {
-      add_steps<D, R, T>(w, line_bytes, D::kGroup / D::kStep, x, x_offset, sums);
+      for (int t = 0; t < T; ++t) results[r][t] = sums[r][t];
+  } else {
+    constexpr int64_t kGroupSteps = D::kGroup / D::kStep;
+    for (int64_t g = begin / kGroupSteps; g < end / kGroupSteps; ++g) {
+      multiply_steps<D, R, T>(at, step_bytes, kGroupSteps, sums);
+      const float* sum_x = args.group_sums + tile.token * (args.in / D::kGroup) + g;
       for (int r = 0; r < R; ++r) {
-        const typename D::Group group = D::load_group(block.scales, block.tile_rows, g, block.row_in_tile + 16 * r);
+        const auto group = D::load_group(tile.scales, tile.n_rows, g, (vector + r) * kRowVector);
         for (int t = 0; t < T; ++t) {
-          totals[r][t] =
-              D::close_group(group, args.group_sums[(block.token + t) * n_groups + g], sums[r][t], totals[r][t]);
+          results[r][t] = D::close_group(group, sum_x[t * (args.in / D::kGroup)], sums[r][t], results[r][t]);
           sums[r][t] = set1(0);
         }
       }
     }
-    for (int r = 0; r < R; ++r)
-      for (int t = 0; t < T; ++t) sums[r][t] = totals[r][t];
   }
+}
 
-  for (int r = 0; r < R; ++r) {
-    const int64_t row = block.row + 16 * r, n = args.row_end - row;
-    if (n <= 0) return;
+template <class D, int R, int T>
+void multiply_passes(const MultiplyArgs& args, const Tile& tile, int64_t vector, int64_t begin, int64_t end,
+                     F32x16 (*results)[T]) {
+  for (; vector + R <= tile.n_vectors; vector += R)
+    multiply_vectors<D, R, T>(args, tile, vector, begin, end, results + vector);
+  if constexpr (R > 1) multiply_passes<D, R / 2, T>(args, tile, vector, begin, end, results);
+}
+
+template <class D, int T>
+void multiply_tile(const MultiplyArgs& args, const Tile& tile) {
+  constexpr int R = max_row_vectors(T);
+  const int64_t n_steps = (args.in + D::kStep - 1) / D::kStep;
+  constexpr int64_t kPieceSteps = kPieceBytes / (kTileVectors * D::kLineBytes);
+  static_assert(kPieceSteps * D::kStep % (D::kGroup > 0 ? D::kGroup : 1) == 0, "a piece is whole groups");
+  const int64_t piece = tile.n_vectors <= R ? n_steps : kPieceSteps;
+
+  F32x16 results[kTileVectors][T];
+  for (int r = 0; r < kTileVectors; ++r)
+    for (int t = 0; t < T; ++t) results[r][t] = set1(0);
+  for (int64_t begin = 0; begin < n_steps; begin += piece)
+    multiply_passes<D, R, T>(args, tile, 0, begin, begin + piece < n_steps ? begin + piece : n_steps, results);
+
+  for (int64_t r = 0; r < tile.n_vectors; ++r) {
+    const int64_t row = tile.row + kRowVector * r, n = args.row_end - row;
     for (int t = 0; t < T; ++t) {
-      F32x16 result = D::finish(sums[r][t], args, block.token + t);
-      float* y = args.y + (block.token + t) * args.ldy + row;
+      F32x16 result = D::finish(results[r][t], args, tile.token + t);
+      float* y = args.y + (tile.token + t) * args.ldy + row;
       if (args.bias != nullptr) result = add(result, load_n(args.bias + row, n));
       if (args.accumulate) result = add(result, load_n(y, n));
       store_n(y, result, n);
@@ -110,23 +156,12 @@ __attribute__((noinline)) void multiply_block(const MultiplyArgs& args, const Bl
   }
 }
 
-template <class D, int R, int T>
-void multiply_rows(const MultiplyArgs& args, Block block, int64_t n_vectors) {
-  for (; n_vectors >= R; n_vectors -= R) {
-    multiply_block<D, R, T>(args, block);
-    block.w += R * D::kLineBytes;
-    block.row += R * kRowVector;
-    block.row_in_tile += R * kRowVector;
-  }
-  if constexpr (R > 1) multiply_rows<D, R / 2, T>(args, block, n_vectors);
-}
-
 template <class D, int T>
-void multiply_tokens(const MultiplyArgs& args, const Block& block, int64_t n_vectors, int64_t n_tokens) {
+void multiply_tokens(const MultiplyArgs& args, const Tile& tile, int64_t n_tokens) {
   if constexpr (T > 1) {
-    if (n_tokens < T) return multiply_tokens<D, T - 1>(args, block, n_vectors, n_tokens);
+    if (n_tokens < T) return multiply_tokens<D, T - 1>(args, tile, n_tokens);
   }
-  multiply_rows<D, max_row_vectors(T), T>(args, block, n_vectors);
+  multiply_tile<D, T>(args, tile);
 }
 
 template <class D>
@@ -134,16 +169,18 @@ void multiply(const MultiplyArgs& args) {
   const int64_t row_bytes = (args.in + D::kStep - 1) / D::kStep * (D::kLineBytes / kRowVector);
   const int64_t n_chunks = (args.n_tokens + kMaxTokens - 1) / kMaxTokens;
   for (int64_t row = args.row_begin; row < args.row_end; row += kTileRows) {
-    Block block{};
-    block.w = args.values + row * row_bytes;
-    block.tile_rows = tile_rows(args.out, row);
-    block.row = row;
-    if constexpr (D::kGroup > 0) block.scales = args.scales + row / kRowVector * (args.in / D::kGroup) * D::kGroupBytes;
-    const int64_t rows = args.row_end - row < block.tile_rows ? args.row_end - row : block.tile_rows;
+    Tile tile{.w = args.values + row * row_bytes,
+              .scales = nullptr,
+              .n_rows = tile_rows(args.out, row),
+              .row = row,
+              .n_vectors = 0,
+              .token = 0};
+    if constexpr (D::kGroup > 0) tile.scales = args.scales + row / kRowVector * (args.in / D::kGroup) * D::kGroupBytes;
+    const int64_t rows = args.row_end - row < tile.n_rows ? args.row_end - row : tile.n_rows;
+    tile.n_vectors = (rows + kRowVector - 1) / kRowVector;
     for (int64_t c = 0; c < n_chunks; ++c) {
-      block.token = args.n_tokens * c / n_chunks;
-      const int64_t n_tokens = args.n_tokens * (c + 1) / n_chunks - block.token;
-      multiply_tokens<D, kMaxTokens>(args, block, (rows + kRowVector - 1) / kRowVector, n_tokens);
+      tile.token = args.n_tokens * c / n_chunks;
+      multiply_tokens<D, kMaxTokens>(args, tile, args.n_tokens * (c + 1) / n_chunks - tile.token);
     }
   }
 }

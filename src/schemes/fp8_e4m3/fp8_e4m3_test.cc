@@ -1,0 +1,128 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "schemes/kernel_test.h"
+#include "tensor/numeric.h"
+
+namespace trimeter {
+namespace {
+
+const Scheme& fp8() { return scheme("fp8_e4m3"); }
+
+// Every code but the NaNs, each at several places of the packed form.
+CanonicalWeight all_codes() {
+  CanonicalWeight weight;
+  weight.shape = {128, 256};
+  weight.scales = {1.0f};
+  for (int64_t i = 0; i < 128; ++i)
+    for (int64_t k = 0; k < 256; ++k) {
+      const auto code = static_cast<uint8_t>(k + 37 * i);
+      weight.codes.push_back((code & 0x7f) == 0x7f ? 0 : code);
+    }
+  return weight;
+}
+
+// An input of 448 is the code of 448 with scale 1, and every e4m3 times 448 is a float: exact.
+TEST(Fp8E4M3, EveryCodeDecodesExactlyOnEveryIsa) {
+  const CanonicalWeight weight = all_codes();
+  ThreadPool pool(1);
+  const PackedWeight packed = fp8().pack(weight, pool);
+  for (const Isa isa : runnable_isas()) {
+    const std::vector<float> y = multiply_all(fp8(), packed, diagonal(256, 448), 256, isa);
+    for (int64_t k = 0; k < 256; ++k)
+      for (int64_t i = 0; i < 128; ++i)
+        ASSERT_EQ(y[k * 128 + i], e4m3_to_float(weight.codes[i * 256 + k]) * 448)
+            << name(isa) << " code " << int{weight.codes[i * 256 + k]};
+  }
+}
+
+// Likewise for the codes of the input, at half steps too, where rounding goes to even.
+TEST(Fp8E4M3, InputsAreRoundedAsTheScalarFormulaOnEveryIsa) {
+  std::vector<float> x;
+  for (int code = 0; code < 0x7f; ++code) {
+    const float a = e4m3_to_float(static_cast<uint8_t>(code)), b = e4m3_to_float(static_cast<uint8_t>(code + 1));
+    for (const float value : {a, code < 0x7e ? (a + b) / 2 : a, std::nextafter(a, 1000.0f)}) {
+      x.push_back(std::min(value, 448.0f));
+      x.push_back(-x.back());
+    }
+  }
+  const int64_t n = static_cast<int64_t>(x.size());
+  CanonicalWeight weight;
+  weight.shape = {1, 2};
+  weight.scales = {1.0f};
+  weight.codes = {e4m3_from_float(1.0f), 0};
+  ThreadPool pool(1);
+  const PackedWeight packed = fp8().pack(weight, pool);
+  std::vector<float> inputs;
+  for (const float value : x) inputs.insert(inputs.end(), {value, 448.0f});  // 448 makes the token's scale 1
+  for (const Isa isa : runnable_isas()) {
+    const std::vector<float> y = multiply_all(fp8(), packed, inputs, n, isa);
+    for (int64_t i = 0; i < n; ++i) ASSERT_EQ(y[i], e4m3_to_float(e4m3_from_float(x[i]))) << name(isa) << " " << x[i];
+  }
+}
+
+TEST(Fp8E4M3, OneScaleOverAllParts) {
+  const std::vector<float> small(128, 0.5f), large(128, -3.5f);
+  const auto part = [](const std::vector<float>& v) {
+    return DenseRows{reinterpret_cast<const std::byte*>(v.data()), DType::kF32, 1};
+  };
+  const DenseRows parts[] = {part(small), part(large)};
+  const CanonicalWeight weight = fp8().quantize_rtn(parts, {2, 128});
+  ASSERT_EQ(weight.scales, std::vector<float>{3.5f / 448});
+  EXPECT_EQ(e4m3_to_float(weight.codes[0]), 64);
+  EXPECT_EQ(e4m3_to_float(weight.codes[128]), -448);
+}
+
+// The scale may move by an ulp, since amax = 448 * scale was rounded; the codes may not.
+TEST(Fp8E4M3, QuantizingWhatWasDequantizedGivesTheSameCodes) {
+  CanonicalWeight weight = all_codes();
+  weight.scales = {0.0123f};
+  const std::vector<float> values = fp8().dequantize(weight);
+  const DenseRows part{reinterpret_cast<const std::byte*>(values.data()), DType::kF32, weight.shape.out};
+  const CanonicalWeight again = fp8().quantize_rtn({&part, 1}, weight.shape);
+  EXPECT_EQ(again.codes, weight.codes);
+  EXPECT_NEAR(again.scales[0], weight.scales[0], weight.scales[0] * 0x1p-23);
+}
+
+// Rounding to 4 significant bits: at most 2^-4 of the value, or half the subnormal step; and some value is far off.
+TEST(Fp8E4M3, QuantizationErrorIsBoundedFromBothSides) {
+  std::vector<float> values;
+  for (int i = 0; i < 1024; ++i) values.push_back(std::sin(static_cast<float>(i) * 0.7f) * 0.02f);
+  const DenseRows part{reinterpret_cast<const std::byte*>(values.data()), DType::kF32, 8};
+  const CanonicalWeight weight = fp8().quantize_rtn({&part, 1}, {8, 128});
+  const std::vector<float> decoded = fp8().dequantize(weight);
+  double worst = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double error = std::fabs(double{decoded[i]} - values[i]);
+    ASSERT_LE(error, std::max(std::fabs(values[i]) * 0x1.01p-4, double{weight.scales[0]} * 0x1p-10));
+    worst = std::max(worst, error / std::fabs(values[i]));
+  }
+  EXPECT_GT(worst, 0.04);
+}
+
+TEST(Fp8E4M3, ZeroWeightsAndZeroInputsAreZero) {
+  const std::vector<float> zeros(256);
+  const DenseRows part{reinterpret_cast<const std::byte*>(zeros.data()), DType::kF32, 2};
+  const CanonicalWeight weight = fp8().quantize_rtn({&part, 1}, {2, 128});
+  EXPECT_GT(weight.scales[0], 0);
+  EXPECT_EQ(fp8().dequantize(weight), zeros);
+}
+
+TEST(Fp8E4M3, RefusesWhatIsNotFinite) {
+  std::vector<float> values(128, 1.0f);
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    values[77] = bad;
+    const DenseRows part{reinterpret_cast<const std::byte*>(values.data()), DType::kF32, 1};
+    EXPECT_THROW(fp8().quantize_rtn({&part, 1}, {1, 128}), Error);
+  }
+  ThreadPool pool(1);
+  CanonicalWeight weight = all_codes();
+  weight.codes[300] = 0xff;
+  EXPECT_THROW(fp8().pack(weight, pool), Error);
+}
+
+}  // namespace
+}  // namespace trimeter
