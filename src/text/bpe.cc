@@ -29,7 +29,7 @@ Bpe::Bpe(const TokenIds& vocab, const std::vector<std::pair<std::string, std::st
   }
   merges_.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const auto& [left, right] = merges[rank];
+    const std::string &left = merges[rank].first, &right = merges[rank].second;
     const auto id = [&](const std::string& token) {
       const auto found = vocab.find(token);
       if (found == vocab.end())

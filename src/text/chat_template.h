@@ -17,7 +17,8 @@ class ChatTemplate {
   // Throws Error(kBadFile) with line and construct for what does not parse or what we lack.
   explicit ChatTemplate(std::string_view source);
   ~ChatTemplate();
-  // Throws Error(kBadArgument) with the template's own words when it calls raise_exception.
+  // An empty token is undefined to the template. Throws Error(kBadArgument) with the template's own words when it calls
+  // raise_exception, Error(kBadFile) with the line for what goes wrong in it or is more work than any chat needs.
   std::string render(const std::vector<ChatMessage>& messages, bool add_generation_prompt, const std::string& bos_token,
                      const std::string& eos_token) const;
 

@@ -83,8 +83,10 @@ const Refusal kRefusals[] = {
     {"{{ f(*x) }}", Errc::kBadFile, "arguments given as '*' or '**' are not supported"},
     {"{% for x in y recursive %}{% endfor %}", Errc::kBadFile, "a recursive loop is not supported"},
     {"{% for x in messages %}{{ loop.cycle(1) }}{% endfor %}", Errc::kBadFile, "'loop.cycle' is not supported"},
-    {"{% for x in messages %}{% set l = loop %}{% endfor %}", Errc::kBadFile, "'loop' kept in a variable"},
-    {"{% for x in messages %}{% set l = [loop] %}{% endfor %}", Errc::kBadFile, "'loop' kept in a value"},
+    {"{% for x in messages %}{% set l = loop %}{% endfor %}", Errc::kBadFile,
+     "'loop' itself as a value is not supported"},
+    {"{% for x in messages %}{% set l = [loop] %}{% endfor %}", Errc::kBadFile, "'loop' itself as a value"},
+    {"{% for x in messages %}{% set n = namespace(l=loop) %}{% endfor %}", Errc::kBadFile, "'loop' itself as a value"},
     {"\n{{ x.y }}", Errc::kBadFile, "chat template, line 2: 'x' is undefined"},
     {"{{ [][0].y }}", Errc::kBadFile, "a list of 0 has no element 0"},
     {"{{ 'a' | tojson(sort_keys=true) }}", Errc::kBadFile,
@@ -136,6 +138,21 @@ TEST(ChatTemplate, HostileTemplatesEnd) {
         "{{ 'a' | map(" + repeat("'map',", 100000) + "'trim') }}", "{{ 1" + repeat(" if 1 else 1", 100000) + " }}"}) {
     EXPECT_THROW(rendered(source), Error) << source.substr(0, 100);
   }
+}
+
+// What tests/fuzz/fuzz_chat_template.cc starts from and what it has found: seeds render, findings (crash-*) do as they
+// like.
+TEST(ChatTemplate, HandlesTheFuzzCorpus) {
+  int n_rendered = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source_dir() / "tests/fuzz/corpus/chat_template")) {
+    try {
+      rendered(file_text(entry.path()), {{"system", "Be brief."}, {"user", "Hi"}, {"assistant", ""}});
+      ++n_rendered;
+    } catch (const Error& e) {
+      EXPECT_TRUE(entry.path().filename().string().starts_with("crash-")) << entry.path() << e.what();
+    }
+  }
+  EXPECT_GE(n_rendered, 3);
 }
 
 // A long conversation is far from the limits that stop a hostile template.

@@ -141,6 +141,23 @@ TEST(Tokenizer, EncodesAMillionLetterWord) {
   EXPECT_EQ(demo.decode(demo.encode(word, false), false), word);
 }
 
+// What tests/fuzz/fuzz_tokenizer.cc starts from and what it has found: seeds parse, findings (crash-*) do as they like.
+TEST(Tokenizer, HandlesTheFuzzCorpus) {
+  int n_parsed = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source_dir() / "tests/fuzz/corpus/tokenizer")) {
+    try {
+      const Tokenizer tokenizer = Tokenizer::parse(file_text(entry.path()), "", entry.path().string());
+      ++n_parsed;
+      const Ids ids = tokenizer.encode("It's the  <|im_end|>\n caf\u00e9", true);
+      EXPECT_FALSE(ids.empty()) << entry.path();
+      tokenizer.decode(ids, true);
+    } catch (const Error& e) {
+      EXPECT_TRUE(entry.path().filename().string().starts_with("crash-")) << e.what();
+    }
+  }
+  EXPECT_GE(n_parsed, 4);
+}
+
 TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
   const Tokenizer demo = Tokenizer::open(directory_of("demo"));
   try {

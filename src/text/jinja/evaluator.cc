@@ -124,9 +124,7 @@ class Evaluator {
   }
 
   void assign(const Statement::Target& target, const Value& value) {
-    // A loop's own record does not outlive it.
-    if (const Object* object = value.as<Object>(); object && object->kind == Object::Kind::kLoop)
-      fail("'loop' kept in a variable");
+    keep(value);
     if (target.attribute.empty()) {
       scopes_.back()[target.name] = value;
       return;
@@ -200,20 +198,25 @@ class Evaluator {
     return {};
   }
 
+  // A loop's own record does not outlive it, so nothing may hold it.
+  static Value keep(Value value) {
+    if (const Object* object = value.as<Object>(); object && object->kind == Object::Kind::kLoop)
+      fail("'loop' itself as a value is not supported");
+    return value;
+  }
+
   std::vector<Value> evaluate_all(const std::vector<ExprPtr>& parts, size_t from) {
     std::vector<Value> values;
     budget_.spend_elements(parts.size() - from);
     for (size_t i = from; i < parts.size(); ++i) {
-      values.push_back(evaluate(*parts[i]));
-      if (values.back().as<Object>() && values.back().as<Object>()->kind == Object::Kind::kLoop)
-        fail("'loop' kept in a value");
+      values.push_back(keep(evaluate(*parts[i])));
     }
     return values;
   }
 
   Arguments arguments(const Expr& e) {
     std::vector<std::pair<std::string, Value>> named;
-    for (const auto& [name, value] : e.keywords) named.emplace_back(name, evaluate(*value));
+    for (const auto& [name, value] : e.keywords) named.emplace_back(name, keep(evaluate(*value)));
     return {evaluate_all(e.parts, 1), std::move(named)};
   }
 

@@ -40,6 +40,7 @@ class Value {
   Value() = default;
   explicit Value(Variant variant) : variant_(std::move(variant)) {}
   static Value of(std::string text) { return Value(std::make_shared<const std::string>(std::move(text))); }
+  static Value of(const char*) = delete;  // which would be a bool
   static Value of(bool b) { return Value(Variant(b)); }
   static Value of(int64_t i) { return Value(Variant(i)); }
   static Value of(double d) { return Value(Variant(d)); }
