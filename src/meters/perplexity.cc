@@ -53,6 +53,7 @@ Perplexity measure_perplexity(Engine& engine, std::span<const int32_t> tokens, i
   result.perplexity = std::exp(result.nll);
   result.perplexity_se = result.perplexity * standard_error(nll);
   result.tokens_scored = static_cast<int64_t>(n_scores);
+  result.windows = n_windows;
   return result;
 }
 

@@ -12,6 +12,7 @@ struct Perplexity {
   double perplexity_se = 0;  // perplexity * standard error of nll, tokens taken as independent
   double nll = 0;            // mean negative log-likelihood, nats per token
   int64_t tokens_scored = 0;
+  int64_t windows = 0;
 };
 
 // Windows of `context` tokens one behind the other, no token added; the last may be shorter and counts if it has two

@@ -21,6 +21,7 @@ TEST(Perplexity, OfTheUniformDistributionIsTheVocabulary) {
   EXPECT_NEAR(p.perplexity_se, 0, 1e-12);
   EXPECT_NEAR(p.nll, std::log(8.0), 1e-14);
   EXPECT_EQ(p.tokens_scored, 3 + 3 + 2);
+  EXPECT_EQ(p.windows, 3);
   EXPECT_EQ(measure_perplexity(engine, std::span(tokens).first(9), 4).tokens_scored, 3 + 3);  // the ninth is alone
   EXPECT_EQ(measure_perplexity(engine, std::span(tokens).first(10), 4).tokens_scored, 3 + 3 + 1);
   EXPECT_EQ(measure_perplexity(engine, std::span(tokens).first(2), 64).tokens_scored, 1);

@@ -135,18 +135,22 @@ std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const Mo
 struct Algorithm {
   std::string_view name;
   LoadLayers load_layers;
+  bool needs_calibration;
 };
-constexpr Algorithm kAlgorithms[] = {{"none", load_layers_rtn}, {"amax", load_layers_rtn}, {"awq", quantize_awq}};
+constexpr Algorithm kAlgorithms[] = {
+    {"none", load_layers_rtn, false}, {"amax", load_layers_rtn, false}, {"awq", quantize_awq, true}};
 
-LoadLayers find_algorithm(const Format& format) {
+const Algorithm& find_algorithm(const Format& format) {
   for (const Algorithm& algorithm : kAlgorithms)
-    if (algorithm.name == format.algorithm) return algorithm.load_layers;
+    if (algorithm.name == format.algorithm) return algorithm;
   throw Error(Errc::kUnsupported, "format {}: there is no algorithm '{}'", format.name, format.algorithm);
 }
 
 int64_t float_bytes(const std::vector<float>& values) { return static_cast<int64_t>(values.size()) * kF32Bytes; }
 
 }  // namespace
+
+bool needs_calibration(const Format& format) { return find_algorithm(format).needs_calibration; }
 
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Scheme& scheme,
                         ThreadPool& pool) {
@@ -169,7 +173,7 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
   ModelWeights weights;
   weights.spec = spec;
   weights.format = &format;
-  weights.layers = find_algorithm(format)(checkpoint, spec, scheme(format.scheme), options, pool);
+  weights.layers = find_algorithm(format).load_layers(checkpoint, spec, scheme(format.scheme), options, pool);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
   weights.lm_head = load_linear(checkpoint, spec.lm_head(), linear_scheme(spec, format, LinearRole::kLmHead), pool);
   if (!spec.tie_word_embeddings) load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);

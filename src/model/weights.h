@@ -45,10 +45,12 @@ struct ModelWeights {
 };
 
 struct LoadOptions {
-  // Token sequences for algorithms that look at activations (AWQ). Needed by those, ignored by others.
+  // Token sequences for algorithms that look at activations (AWQ): see needs_calibration(). Ignored by others.
   std::vector<std::vector<int32_t>> calibration;
   std::function<void(const std::string& what, int done, int total)> on_progress;
 };
+
+bool needs_calibration(const Format& format);
 
 // One layer of the checkpoint in `scheme`, nearest codes (Scheme::quantize_rtn), packed. Gives the file's pages back.
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Scheme& scheme,
