@@ -16,7 +16,7 @@ LEVELS = {
     "algorithms": 5, "containers": 5,
     "model": 6, "cost": 6,
     "engine": 7, "probe": 7, "meters": 7,
-    "report": 8,
+    "report": 8, "lab": 8,
     "cli": 9,
 }
 # What a folder may not know although it lies lower.
