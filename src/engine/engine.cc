@@ -1,0 +1,202 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/loop.h"
+#include "engine/startup_log.h"
+#include "io/hf_config.h"
+#include "model/forward.h"
+#include "text/tokenizer.h"
+
+namespace trimeter {
+namespace {
+
+class ModelRunner : public StepRunner {
+ public:
+  ModelRunner(Forward& forward, const KvLayout& layout, KvMemory& memory)
+      : forward_(forward), layout_(layout), memory_(memory) {}
+  void run(const StepBatch& batch) override { forward_.run(batch, {layout_, memory_.data()}); }
+  std::span<const float> logits(std::span<const int32_t> rows) override { return forward_.logits(rows); }
+
+ private:
+  Forward& forward_;
+  KvLayout layout_;
+  KvMemory& memory_;  // asked each time: it moves when it grows
+};
+
+class LocalEngine : public Engine {
+ public:
+  explicit LocalEngine(const EngineOptions& options);
+  ~LocalEngine() override {
+    if (!loop_->idle()) memory_->end(memory_user_);
+  }
+
+  const EngineInfo& info() const override { return info_; }
+  EngineStats stats() const override { return loop_->stats(); }
+  std::vector<int32_t> encode(std::string_view text, bool add_special_tokens) const override {
+    return tokenizer_.encode(text, add_special_tokens);
+  }
+  std::string decode(std::span<const int32_t> tokens, bool skip_special_tokens) const override {
+    return tokenizer_.decode(tokens, skip_special_tokens);
+  }
+  void submit(Request request) override { loop_->submit(std::move(request)); }
+  StepResult step() override;
+  void score(std::span<const std::vector<int32_t>> sequences, int max_batch, const ScoreSink& on_logits) override;
+  void reset_prefix_cache() override { loop_->reset_prefix_cache(); }
+
+ private:
+  void load(const EngineOptions& options, const Format& format);
+  void profile();
+  void make_pool(const DeviceBudget& budget, const std::string& what);
+  GenerationLimits generation_limits(const EngineOptions& options) const;
+
+  // At work in the KV memory as long as it lives, and longer if sequences are left in it.
+  struct Work {
+    explicit Work(LocalEngine& e) : engine(e) {
+      if (engine.memory_->begin(engine.memory_user_)) engine.loop_->reset_prefix_cache();
+    }
+    ~Work() {
+      if (engine.loop_->idle()) engine.memory_->end(engine.memory_user_);
+    }
+    LocalEngine& engine;
+  };
+
+  ModelSpec spec_;
+  EngineLimits limits_;
+  Tokenizer tokenizer_;
+  std::shared_ptr<ThreadPool> threads_;
+  std::shared_ptr<KvMemory> memory_;
+  int memory_user_ = -1;
+  ModelWeights weights_;
+  KvLayout layout_;
+  std::unique_ptr<Forward> forward_;
+  std::unique_ptr<ModelRunner> runner_;
+  std::unique_ptr<EngineLoop> loop_;
+  EngineInfo info_;
+};
+
+LocalEngine::LocalEngine(const EngineOptions& options)
+    : spec_(make_model_spec(read_hf_config(options.model))),
+      limits_(engine_limits(options, spec_)),
+      tokenizer_(Tokenizer::open(options.model)),
+      threads_(options.threads ? options.threads : std::make_shared<ThreadPool>()),
+      memory_(options.kv_memory ? options.kv_memory : std::make_shared<KvMemory>()) {
+  const Format& format = engine_format(options, spec_);
+  const DeviceBudget budget = device_budget(options);
+  const std::string what = fmt::format("{} in {}", options.model.string(), format.name);
+  TM_INFO(
+      "Initializing the engine with config: model='{}', format={}, dtype={}, max_seq_len={}, block_size={}, "
+      "max_num_seqs={}, max_num_batched_tokens={}, device_memory={}, utilization={}, threads={}, isa={}",
+      options.model.string(), format.name, torch_name(spec_.dtype), limits_.max_model_len, limits_.block_size,
+      limits_.max_num_seqs, limits_.max_num_batched_tokens, budget.device_memory_bytes, budget.utilization,
+      threads_->size(), name(active_isa()));
+  check_format_fits(spec_, format);
+  layout_ = kv_layout(spec_, format, limits_.block_size);
+  const MemoryBreakdown predicted =
+      memory_ledger(spec_, format, limits_, active_isa(), budget.device_memory_bytes, budget.utilization);
+  blocks_that_fit(what, budget, predicted, limits_, layout_.block_bytes());
+
+  load(options, format);
+  const double begin_s = now_s();
+  profile();
+  info_.memory = weights_.memory();
+  info_.memory.activation_bytes = forward_->activation_high_water_bytes();
+  runner_ = std::make_unique<ModelRunner>(*forward_, layout_, *memory_);
+  make_pool(budget, what);
+  loop_ = std::make_unique<EngineLoop>(
+      limits_, info_.kv_blocks, generation_limits(options),
+      [this](int32_t token) {
+        return tokenizer_.is_special(token) ? std::string_view() : tokenizer_.token_bytes(token);
+      },
+      *runner_);
+  TM_CHECK(forward_->rope_bytes() + loop_->overhead_bytes() == info_.memory.overhead_bytes,
+           "{} bytes of overhead were taken, {} counted", forward_->rope_bytes() + loop_->overhead_bytes(),
+           info_.memory.overhead_bytes);
+  TM_INFO("{}", init_engine_line(now_s() - begin_s));
+}
+
+void LocalEngine::load(const EngineOptions& options, const Format& format) {
+  LoadOptions load_options{.calibration = {}, .on_progress = options.on_progress};
+  for (const std::string& text : options.calibration) {
+    std::vector<int32_t> tokens = tokenizer_.encode(text, true);
+    tokens.resize(std::min(tokens.size(), static_cast<size_t>(spec_.max_position_embeddings)));
+    load_options.calibration.push_back(std::move(tokens));
+  }
+  const double begin_s = now_s();
+  weights_ = load_weights(options.model, spec_, format, load_options, *threads_);
+  TM_INFO("{}", model_loading_line(weights_.memory().weights_bytes, now_s() - begin_s));
+  info_.kernel_lines = weights_.kernel_lines(active_isa());
+  for (const std::string& line : kernel_lines_by_kernel(info_.kernel_lines)) TM_INFO("{}", line);
+  const KernelPlan plan = weights_.layers.front().qkv.scheme->plan(active_isa());
+  info_.format = format.name;
+  info_.requested = plan.requested;
+  info_.executed = plan.executed;
+}
+
+// The largest step there can be, with as many rows of logits as fit one call: what it takes is what activations need.
+void LocalEngine::profile() {
+  forward_ = std::make_unique<Forward>(weights_, limits_, *threads_, active_isa());
+  const auto n_rows = static_cast<int32_t>(
+      std::min<int64_t>(limits_.max_num_batched_tokens, int64_t{limits_.max_num_seqs} * limits_.max_model_len));
+  std::vector<StepSeq> seqs;
+  std::vector<std::vector<int32_t>> tables;
+  int32_t n_blocks = 0;
+  for (int32_t row = 0; row < n_rows; row += limits_.max_model_len) {
+    const int32_t n = std::min(limits_.max_model_len, n_rows - row);
+    tables.emplace_back(static_cast<size_t>((n + limits_.block_size - 1) / limits_.block_size));
+    std::iota(tables.back().begin(), tables.back().end(), n_blocks);
+    n_blocks += static_cast<int32_t>(tables.back().size());
+    seqs.push_back({row, n, 0, tables.back().data()});
+  }
+  const std::vector<int32_t> tokens(static_cast<size_t>(n_rows), 0);
+  Buffer blocks(n_blocks * layout_.block_bytes(), "KV cache of the profiling run");
+  forward_->run({tokens, seqs}, {layout_, blocks.data()});
+  std::vector<int32_t> rows(static_cast<size_t>(std::min(n_rows, limits_.max_num_seqs)));
+  std::iota(rows.begin(), rows.end(), 0);
+  forward_->logits(rows);
+}
+
+void LocalEngine::make_pool(const DeviceBudget& budget, const std::string& what) {
+  info_.memory.overhead_bytes = forward_->rope_bytes() + block_table_bytes(limits_) + sampler_bytes(spec_);
+  info_.kv_blocks = blocks_that_fit(what, budget, info_.memory, limits_, layout_.block_bytes());
+  info_.memory.kv_bytes = info_.kv_blocks * layout_.block_bytes();
+  info_.device_memory_bytes = budget.device_memory_bytes;
+  info_.utilization = budget.utilization;
+  info_.block_size = limits_.block_size;
+  info_.block_bytes = layout_.block_bytes();
+  info_.max_model_len = limits_.max_model_len;
+  info_.max_num_seqs = limits_.max_num_seqs;
+  info_.max_num_batched_tokens = limits_.max_num_batched_tokens;
+  info_.vocab_size = static_cast<int32_t>(spec_.vocab_size);
+  memory_user_ = memory_->add_user(info_.memory.kv_bytes);
+  for (const std::string& line : kv_cache_lines(info_)) TM_INFO("{}", line);
+}
+
+GenerationLimits LocalEngine::generation_limits(const EngineOptions& options) const {
+  GenerationLimits limits{limits_.max_model_len, static_cast<int32_t>(spec_.vocab_size), spec_.eos_token_ids};
+  for (const int32_t token : read_hf_generation_config(options.model).eos_token_ids)
+    if (std::ranges::find(limits.eos_token_ids, token) == limits.eos_token_ids.end())
+      limits.eos_token_ids.push_back(token);
+  return limits;
+}
+
+Engine::StepResult LocalEngine::step() {
+  const Work work(*this);
+  return loop_->step();
+}
+
+void LocalEngine::score(std::span<const std::vector<int32_t>> sequences, int max_batch, const ScoreSink& on_logits) {
+  const Work work(*this);
+  loop_->score(sequences, max_batch, on_logits);
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> make_engine(const EngineOptions& options) { return std::make_unique<LocalEngine>(options); }
+
+}  // namespace trimeter

@@ -1,0 +1,44 @@
+#include "base/cpu.h"
+#include "base/error.h"
+#include "engine/engine.h"
+#include "kernels/kv_layout.h"
+
+namespace trimeter {
+
+EngineLimits engine_limits(const EngineOptions& options, const ModelSpec& spec) {
+  const int64_t longest = spec.max_position_embeddings;
+  const auto want = [](bool ok, std::string_view option, auto got, const std::string& wanted) {
+    if (!ok) throw Error(Errc::kBadArgument, "{} = {}: wanted {}", option, got, wanted);
+  };
+  want(options.block_size > 0 && options.block_size % kKvRun == 0, "block_size", options.block_size,
+       fmt::format("a multiple of {}", kKvRun));
+  want(options.max_model_len >= 0 && options.max_model_len <= longest, "max_model_len", options.max_model_len,
+       fmt::format("at most the model's max_position_embeddings = {}", longest));
+  want(options.max_num_seqs > 0, "max_num_seqs", options.max_num_seqs, "at least 1");
+  want(options.max_num_batched_tokens >= options.max_num_seqs, "max_num_batched_tokens", options.max_num_batched_tokens,
+       fmt::format("at least max_num_seqs = {}: each sequence needs a token a step", options.max_num_seqs));
+  return {.max_model_len = options.max_model_len > 0 ? options.max_model_len : static_cast<int32_t>(longest),
+          .max_num_seqs = options.max_num_seqs,
+          .max_num_batched_tokens = options.max_num_batched_tokens,
+          .block_size = options.block_size};
+}
+
+DeviceBudget device_budget(const EngineOptions& options) {
+  const int64_t machine = cpu_info().memory_bytes;
+  if (options.device_memory_bytes < 0 || options.device_memory_bytes > machine)
+    throw Error(Errc::kBadArgument, "device memory of {} bytes: wanted at most this machine's {}",
+                options.device_memory_bytes, machine);
+  if (!(options.utilization > 0 && options.utilization <= 1))
+    throw Error(Errc::kBadArgument, "utilization = {}: wanted a number in (0, 1]", options.utilization);
+  return {options.device_memory_bytes > 0 ? options.device_memory_bytes : machine / 4, options.utilization};
+}
+
+const Format& engine_format(const EngineOptions& options, const ModelSpec& spec) {
+  if (!options.format.empty()) return format(options.format);
+  for (const Format& row : all_formats())
+    if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype) return row;
+  throw Error(Errc::kUnsupported, "{}: there is no format for a checkpoint of {}", options.model.string(),
+              torch_name(spec.dtype));
+}
+
+}  // namespace trimeter

@@ -1,0 +1,30 @@
+#pragma once
+#include <cstdint>
+
+#include "tensor/buffer.h"
+
+namespace trimeter {
+
+// The bytes of a KV pool, every page really there. Engines that never work at the same time (the formats of a
+// comparison, round by round) can share one: it grows to the largest wish, and tells a user when another one has
+// written since.
+class KvMemory {
+ public:
+  // A new user with this many bytes. Growing loses what anybody had in it; not while somebody works.
+  // Throws Error(kNoMemory) if the system refuses.
+  int add_user(int64_t bytes);
+  // `user` starts to work. True if what it left here is lost. Nobody else may be at work.
+  bool begin(int user);
+  void end(int user);
+
+  std::byte* data() { return buffer_.data(); }
+  int64_t bytes() const { return buffer_.size(); }
+
+ private:
+  Buffer buffer_;
+  int n_users_ = 0;
+  int last_user_ = -1;
+  bool working_ = false;
+};
+
+}  // namespace trimeter
