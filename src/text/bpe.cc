@@ -37,7 +37,8 @@ Bpe::Bpe(const TokenIds& vocab, const std::vector<std::pair<std::string, std::st
                     path, rank, left, right, token);
       return found->second;
     };
-    merges_[key(id(left), id(right))] = {static_cast<int32_t>(rank), id(left + right)};
+    const int32_t left_id = id(left), right_id = id(right);
+    merges_[key(left_id, right_id)] = {static_cast<int32_t>(rank), id(left + right)};
   }
   if (!ignore_merges) return;
   whole_words_.reserve(vocab.size());
