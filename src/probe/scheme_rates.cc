@@ -32,9 +32,9 @@ class Problem {
     const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kF32, shape.out};
     weight_ = scheme.pack(scheme.quantize_rtn({&part, 1}, shape), pool);
     prepared_ = scheme.take_prepared(arena_, n_tokens, shape.in, isa);
-    prepare();
+    prepare(n_tokens);
   }
-  void prepare() { scheme_.prepare(inputs_.data(), 0, prepared_.n_tokens, prepared_, isa_); }
+  void prepare(int64_t n_tokens) { scheme_.prepare(inputs_.data(), 0, n_tokens, prepared_, isa_); }
   void multiply(int64_t n_tokens) {
     PreparedInput x = prepared_;
     x.n_tokens = n_tokens;
@@ -55,6 +55,7 @@ class Problem {
 
 void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view scheme_name, Isa isa) {
   const Scheme& measured = scheme(scheme_name);
+  constexpr int64_t kPreparedTokens = 16;  // in L2, as a step's inputs are
   constexpr int64_t kMostTokens = kTokenCounts[std::size(kTokenCounts) - 1];
   ThreadPool alone(1);
   std::vector<Problem> narrow, wide;
@@ -65,7 +66,7 @@ void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view
     wide.emplace_back(measured, kWide, kMostTokens, isa, alone);
   }
   const auto problem = [](std::vector<Problem>& of, int thread) -> Problem& { return of[static_cast<size_t>(thread)]; };
-  const double prepare_s = time_per_call(team, [&](int thread) { problem(wide, thread).prepare(); });
+  const double prepare_s = time_per_call(team, [&](int thread) { problem(wide, thread).prepare(kPreparedTokens); });
   for (const int64_t n_tokens : kTokenCounts) {
     const double narrow_s = time_per_call(team, [&](int thread) { problem(narrow, thread).multiply(n_tokens); });
     const double wide_s = time_per_call(team, [&](int thread) { problem(wide, thread).multiply(n_tokens); });
@@ -79,7 +80,7 @@ void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view
     rate.n_tokens = n_tokens;
     rate.seconds_per_output = std::min(per_output, 0.9 * wide_row);
     rate.seconds_per_weight = (wide_row - rate.seconds_per_output) / kWide.in;
-    rate.seconds_per_input = prepare_s / static_cast<double>(kMostTokens * kWide.in);
+    rate.seconds_per_input = prepare_s / static_cast<double>(kPreparedTokens * kWide.in);
     profile.kernels.push_back(rate);
   }
 }

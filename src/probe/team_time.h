@@ -25,13 +25,13 @@ double time_per_call(ThreadPool& team, Work&& work, double repeat_s = 5e-4, int 
     });
     return end_s - begin_s;
   };
-  int64_t n_calls = 1;
-  for (double s = seconds_of(1); s < repeat_s; s = seconds_of(n_calls))
-    n_calls =
-        std::max(n_calls + 1, static_cast<int64_t>(static_cast<double>(n_calls) * std::min(8.0, 1.2 * repeat_s / s)));
-  std::vector<double> samples;
-  for (int i = 0; i < n_repeats; ++i) samples.push_back(seconds_of(n_calls) / static_cast<double>(n_calls));
-  return quantile(samples, 0.25);
+  for (int64_t n_calls = 1;;) {
+    std::vector<double> samples;
+    for (int i = 0; i < n_repeats; ++i) samples.push_back(seconds_of(n_calls));
+    const double seconds = std::max(quantile(samples, 0.25), 1e-9);
+    if (seconds > repeat_s / 2) return seconds / static_cast<double>(n_calls);
+    n_calls = static_cast<int64_t>(static_cast<double>(n_calls) * std::clamp(repeat_s / seconds, 2.0, 16.0));
+  }
 }
 
 }  // namespace trimeter
