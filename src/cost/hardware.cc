@@ -53,11 +53,11 @@ HardwareProfile::Rate HardwareProfile::kernel_rate(std::string_view scheme, std:
   const auto at = [&](double KernelRate::*figure) {
     std::vector<std::pair<double, double>> curve;
     for (const KernelRate* point : points) curve.emplace_back(static_cast<double>(point->n_tokens), point->*figure);
-    const double beyond = std::max(1.0, static_cast<double>(n_tokens) / static_cast<double>(points.back()->n_tokens));
-    return beyond * on_polyline(curve, static_cast<double>(n_tokens));
+    return on_polyline(curve, static_cast<double>(n_tokens));
   };
-  return {true, at(&KernelRate::seconds_per_weight), at(&KernelRate::seconds_per_output),
-          at(&KernelRate::seconds_per_input)};
+  const double beyond = std::max(1.0, static_cast<double>(n_tokens) / static_cast<double>(points.back()->n_tokens));
+  return {true, beyond * at(&KernelRate::seconds_per_weight), beyond * at(&KernelRate::seconds_per_output),
+          at(&KernelRate::seconds_per_input), at(&KernelRate::overlap)};
 }
 
 HardwareProfile read_hardware_profile(const std::filesystem::path& path) {

@@ -18,15 +18,18 @@ struct BandwidthPoint {
   double bytes_per_s = 0;
 };
 
-// How fast one thread multiplies weights of a scheme that are in its cache, decoding included:
-//   multiply: out * (in * seconds_per_weight + seconds_per_output)      for one call with n_tokens inputs
-//   prepare:  n_tokens * in * seconds_per_input                          rounding or quantizing the inputs
+// How fast one thread multiplies weights of a scheme, decoding included, all other threads busy:
+//   multiply: out * (in * seconds_per_weight + seconds_per_output)   one call with n_tokens inputs, weights in cache
+//   prepare:  n_tokens * in * seconds_per_input                       rounding or quantizing the inputs
+//   overlap:  how far reading weights from beyond the cache hides behind multiplying, 0 to 1:
+//             time = max(read, multiply) + (1 - overlap) * min(read, multiply)
 struct KernelRate {
   std::string scheme, isa;
   int64_t n_tokens = 1;
   double seconds_per_weight = 0;
   double seconds_per_output = 0;
   double seconds_per_input = 0;
+  double overlap = 1;
 };
 
 struct HardwareProfile {
@@ -53,11 +56,11 @@ struct HardwareProfile {
   // Bandwidth of `n_threads` over a working set of this size. Interpolated: linear in log(bytes/s) over log(bytes)
   // between measured working sets, linear over threads; constant beyond the ends.
   double read_bandwidth_bytes_per_s(int n_threads, int64_t working_set_bytes) const;
-  // The rate at n_tokens: linear in n_tokens between measured points, proportional to it beyond the last. `found` is
-  // false where the profile has no rate of this scheme on this ISA.
+  // The rate at n_tokens: linear in n_tokens between measured points; beyond the last, times are proportional to it.
+  // `found` is false where the profile has no rate of this scheme on this ISA.
   struct Rate {
     bool found = false;
-    double seconds_per_weight = 0, seconds_per_output = 0, seconds_per_input = 0;
+    double seconds_per_weight = 0, seconds_per_output = 0, seconds_per_input = 0, overlap = 1;
   };
   Rate kernel_rate(std::string_view scheme, std::string_view isa, int64_t n_tokens) const;
 };

@@ -107,7 +107,7 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   for (const Fields& row : fields.objects("kernels", 0))
     profile.kernels.push_back({row.text("scheme"), row.text("isa"), row.integer("n_tokens", 1),
                                row.number("seconds_per_weight", true), row.number("seconds_per_output", false),
-                               row.number("seconds_per_input", false)});
+                               row.number("seconds_per_input", false), row.number("overlap", false)});
   profile.attention_seconds_per_call = fields.number("attention_seconds_per_call", false);
   profile.attention_seconds_per_kv_element = fields.number("attention_seconds_per_kv_element", false);
   profile.attention_seconds_per_query_element = fields.number("attention_seconds_per_query_element", false);
@@ -144,7 +144,8 @@ std::string to_json(const HardwareProfile& profile) {
                                    {"n_tokens", rate.n_tokens},
                                    {"seconds_per_weight", rate.seconds_per_weight},
                                    {"seconds_per_output", rate.seconds_per_output},
-                                   {"seconds_per_input", rate.seconds_per_input}});
+                                   {"seconds_per_input", rate.seconds_per_input},
+                                   {"overlap", rate.overlap}});
   document["attention_seconds_per_call"] = profile.attention_seconds_per_call;
   document["attention_seconds_per_kv_element"] = profile.attention_seconds_per_kv_element;
   document["attention_seconds_per_query_element"] = profile.attention_seconds_per_query_element;

@@ -24,7 +24,7 @@ HardwareProfile sample_profile() {
   profile.l3_bytes = 32 * kMiB;
   profile.read_bandwidth = {{4 * kMiB, 1, 40e9}, {64 * kMiB, 1, 10e9}, {4 * kMiB, 2, 80e9}, {64 * kMiB, 2, 20e9}};
   profile.rates = {{"bf16", 2e11}, {"fp32", 1e11}};
-  profile.kernels = {{"bf16", "avx2", 1, 1e-10, 2e-9, 3e-10}, {"bf16", "avx2", 5, 3e-10, 6e-9, 3e-10}};
+  profile.kernels = {{"bf16", "avx2", 1, 1e-10, 2e-9, 3e-10, 1}, {"bf16", "avx2", 5, 3e-10, 6e-9, 3e-10, 0.5}};
   profile.attention_seconds_per_call = 1e-7;
   profile.attention_seconds_per_kv_element = 2e-10;
   profile.attention_seconds_per_query_element = 3e-10;
@@ -59,7 +59,10 @@ TEST(Hardware, KernelRatesInterpolateAndGrowBeyondTheLast) {
   EXPECT_TRUE(middle.found);
   EXPECT_DOUBLE_EQ(middle.seconds_per_weight, 2e-10);
   EXPECT_DOUBLE_EQ(middle.seconds_per_output, 4e-9);
+  EXPECT_DOUBLE_EQ(middle.overlap, 0.75);
   EXPECT_DOUBLE_EQ(profile.kernel_rate("bf16", "avx2", 10).seconds_per_weight, 6e-10);
+  EXPECT_DOUBLE_EQ(profile.kernel_rate("bf16", "avx2", 10).seconds_per_input, 3e-10);
+  EXPECT_DOUBLE_EQ(profile.kernel_rate("bf16", "avx2", 10).overlap, 0.5);
   EXPECT_FALSE(profile.kernel_rate("bf16", "avx512", 1).found);
   EXPECT_FALSE(profile.kernel_rate("fp8_e4m3", "avx2", 1).found);
 }
@@ -72,6 +75,7 @@ TEST(Hardware, JsonKeepsEveryField) {
   EXPECT_EQ(document.size(), 22u);
   EXPECT_EQ(document["read_bandwidth"].size(), 4u);
   EXPECT_EQ(document["kernels"][1]["seconds_per_output"], 6e-9);
+  EXPECT_EQ(document["kernels"][1]["overlap"], 0.5);
   EXPECT_EQ(hardware_profile_from_json(text, "p.json").barrier_s, 1e-6);
 }
 

@@ -26,7 +26,7 @@ PredictInput input(const ModelSpec& spec, const HardwareProfile& hardware, Workl
 TEST(Predict, RatesAreTokensOverTheTimeOfTheirSteps) {
   const ModelSpec spec = example_spec();
   HardwareProfile hardware = example_hardware();
-  hardware.kernels = {{"bf16", "scalar", 1, 1e-12, 0, 0}, {"bf16", "scalar", 32, 1e-9, 0, 0}};
+  hardware.kernels = {{"bf16", "scalar", 1, 1e-12, 0, 0, 1}, {"bf16", "scalar", 32, 1e-9, 0, 0, 1}};
   hardware.step_overhead_s = 1e-3;
   const RecordPredicted p = predict(input(spec, hardware, {{20, 10}, 3}));
   const StepTimer timer(spec, format("bf16"), hardware, Isa::kScalar, 1);
@@ -73,7 +73,7 @@ TEST(Predict, WhatBinds) {
 TEST(Predict, LessOfAnythingIsNeverFaster) {
   const ModelSpec spec = example_spec();
   HardwareProfile hardware = example_hardware();
-  hardware.kernels = {{"bf16", "scalar", 1, 2e-11, 1e-9, 1e-11}, {"bf16", "scalar", 64, 6e-10, 1e-8, 1e-11}};
+  hardware.kernels = {{"bf16", "scalar", 1, 2e-11, 1e-9, 1e-11, 1}, {"bf16", "scalar", 64, 6e-10, 1e-8, 1e-11, 1}};
   hardware.attention_seconds_per_kv_element = 1e-10;
   const auto speed = [&](const HardwareProfile& machine) {
     return predict(input(spec, machine, {{50, 60, 70}, 10})).generation_tokens_per_s;

@@ -16,9 +16,10 @@ void add(StepTime& step, OpTime op, const char* bandwidth_term, const char* arit
   step.ops.push_back(std::move(op));
 }
 
-OpTime roofline(const OpCost& op, double bandwidth_s, double arithmetic_s) {
+OpTime roofline(const OpCost& op, double bandwidth_s, double arithmetic_s, double overlap = 1) {
   const auto count = static_cast<double>(op.count);
-  return {op.name, op.count, count * std::max(bandwidth_s, arithmetic_s), count * bandwidth_s, count * arithmetic_s};
+  const double seconds = std::max(bandwidth_s, arithmetic_s) + (1 - overlap) * std::min(bandwidth_s, arithmetic_s);
+  return {op.name, op.count, count * seconds, count * bandwidth_s, count * arithmetic_s};
 }
 
 }  // namespace
@@ -47,22 +48,20 @@ double StepTimer::largest_share(int64_t n_units) const {
   return static_cast<double>((n_units + threads_ - 1) / threads_) / static_cast<double>(n_units);
 }
 
-double StepTimer::multiply_s(const OpCost& op) const {
-  const auto rate = hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens);
-  if (!rate.found) {
-    const double peak = hardware_.rates.at(scheme(op.scheme).plan(isa_).executed) / hardware_.threads;
-    return op.flops / peak;
-  }
-  return static_cast<double>(op.shape.out) *
-         (static_cast<double>(op.shape.in) * rate.seconds_per_weight + rate.seconds_per_output);
-}
-
 OpTime StepTimer::linear(const OpCost& op, double& prepare_s) const {
-  const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, weights_bytes_);
+  const double read_s =
+      static_cast<double>(op.weight_bytes) / hardware_.read_bandwidth_bytes_per_s(threads_, weights_bytes_);
   const double share = largest_share((op.shape.out + kTileRows - 1) / kTileRows);
-  prepare_s = static_cast<double>(op.count * op.n_tokens * op.shape.in) * largest_share(op.n_tokens) *
-              hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens).seconds_per_input;
-  return roofline(op, static_cast<double>(op.weight_bytes) / bytes_per_s, multiply_s(op) * share);
+  const auto rate = hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens);
+  prepare_s =
+      static_cast<double>(op.count * op.n_tokens * op.shape.in) * largest_share(op.n_tokens) * rate.seconds_per_input;
+  if (!rate.found) {
+    const double peak_of_thread = hardware_.rates.at(scheme(op.scheme).plan(isa_).executed) / hardware_.threads;
+    return roofline(op, read_s, op.flops / peak_of_thread * share);
+  }
+  const double multiply_s = static_cast<double>(op.shape.out) *
+                            (static_cast<double>(op.shape.in) * rate.seconds_per_weight + rate.seconds_per_output);
+  return roofline(op, read_s, multiply_s * share, rate.overlap);
 }
 
 OpTime StepTimer::attention(const OpCost& op, const StepShape& step) const {

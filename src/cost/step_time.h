@@ -1,6 +1,7 @@
 // Time of one step on a machine: a roofline per operation, with the terms kept apart.
-//   linear:    max(weight bytes / read bandwidth, multiply time of the scheme's kernel on one thread's rows)
-//              + preparing (rounding, quantizing) one thread's tokens
+//   linear:    max(read, multiply) + (1 - overlap) * min(read, multiply), with read = weight bytes / read bandwidth and
+//              multiply = the scheme's kernel on one thread's rows; + preparing (rounding, quantizing) one thread's
+//              tokens
 //   attention: max(KV bytes / read bandwidth, kernel time of one thread's (token, KV head) pairs)
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
@@ -53,7 +54,6 @@ class StepTimer {
   OpTime linear(const OpCost& op, double& prepare_s) const;
   OpTime attention(const OpCost& op, const StepShape& step) const;
   OpTime elementwise(const OpCost& op) const;
-  double multiply_s(const OpCost& op) const;
   double largest_share(int64_t n_units) const;
 
   const ModelSpec& model_;

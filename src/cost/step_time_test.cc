@@ -40,12 +40,25 @@ TEST(StepTime, FewerBytesPerWeightTakeLess) {
 TEST(StepTime, ManyTokensAreBoundByTheKernelsRate) {
   HardwareProfile hardware = example_hardware();
   // 32 tokens at 1 ns per weight: 17 Mi ns, and 1 us per output row of 3 + 1 + 8 + 1 + 1 Ki.
-  hardware.kernels = {{"bf16", "scalar", 1, 1e-12, 0, 0}, {"bf16", "scalar", 32, 1e-9, 1e-6, 0}};
+  hardware.kernels = {{"bf16", "scalar", 1, 1e-12, 0, 0, 1}, {"bf16", "scalar", 32, 1e-9, 1e-6, 0, 1}};
   const StepTime time = time_of(hardware, {.seqs = {{32, 0}}, .n_logit_rows = 32});
   EXPECT_DOUBLE_EQ(time.terms.at(kWeightsArithmeticTerm) + time.terms.at(kLmHeadArithmeticTerm),
                    17 * kMi * 1e-9 + 14 * 1024 * 1e-6);
   EXPECT_EQ(time.terms.count(kWeightsBandwidthTerm), 0u);
   EXPECT_GT(time.arithmetic_s, 0.99 * time.seconds);
+}
+
+TEST(StepTime, WhatDoesNotOverlapIsAdded) {
+  HardwareProfile hardware = example_hardware();
+  const double read_s = 34.0 / 34 / 1024, multiply_s = 17 * kMi * 1e-9;
+  const auto linears = [&](double overlap) {
+    hardware.kernels = {{"bf16", "scalar", 1, 1e-9, 0, 0, overlap}};
+    const StepTime time = time_of(hardware, kOneToken);
+    return time.terms.at(kWeightsArithmeticTerm) + time.terms.at(kLmHeadArithmeticTerm);
+  };
+  EXPECT_DOUBLE_EQ(linears(1), multiply_s);
+  EXPECT_DOUBLE_EQ(linears(0.25), multiply_s + 0.75 * read_s);
+  EXPECT_DOUBLE_EQ(linears(0), multiply_s + read_s);
 }
 
 TEST(StepTime, WithoutMeasuredKernelsThePeakOfTheExecutedArithmeticBounds) {
@@ -60,7 +73,7 @@ TEST(StepTime, WithoutMeasuredKernelsThePeakOfTheExecutedArithmeticBounds) {
 
 TEST(StepTime, InputsArePreparedOncePerToken) {
   HardwareProfile hardware = example_hardware();
-  hardware.kernels = {{"bf16", "scalar", 1, 1e-30, 0, 1e-6}};
+  hardware.kernels = {{"bf16", "scalar", 1, 1e-30, 0, 1e-6, 1}};
   // Inputs of qkv, o, gate_up: 1 Ki each, of down 4 Ki, of lm_head 1 Ki.
   EXPECT_DOUBLE_EQ(time_of(hardware, kOneToken).terms.at(kElementwiseTerm), 8 * 1024 * 1e-6);
 }
@@ -86,7 +99,7 @@ TEST(StepTime, ElementwiseGoesByTheLedgersBytes) {
 
 TEST(StepTime, ThreadsShareRowsInTilesAndTokensWhole) {
   HardwareProfile hardware = example_hardware();
-  hardware.kernels = {{"bf16", "scalar", 1, 1e-9, 0, 1e-6}};
+  hardware.kernels = {{"bf16", "scalar", 1, 1e-9, 0, 1e-6, 1}};
   const StepTime one = time_of(hardware, kOneToken), two = time_of(hardware, kOneToken, 2);
   EXPECT_DOUBLE_EQ(two.terms.at(kWeightsArithmeticTerm), one.terms.at(kWeightsArithmeticTerm) / 2);
   // One token can't be shared.
@@ -108,7 +121,7 @@ TEST(StepTime, FixedCostsPerStepLayerAndBarrier) {
 
 TEST(StepTime, TermsBoundsAndOperationsSumToTheStep) {
   HardwareProfile hardware = example_hardware();
-  hardware.kernels = {{"bf16", "scalar", 1, 3e-11, 1e-9, 1e-10}, {"bf16", "scalar", 64, 5e-10, 1e-8, 1e-10}};
+  hardware.kernels = {{"bf16", "scalar", 1, 3e-11, 1e-9, 1e-10, 1}, {"bf16", "scalar", 64, 5e-10, 1e-8, 1e-10, 1}};
   hardware.attention_seconds_per_kv_element = 1e-10;
   hardware.elementwise_seconds_per_byte["rope"] = 1e-10;
   hardware.layer_overhead_s = 1e-6;

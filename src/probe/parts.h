@@ -10,7 +10,7 @@ namespace trimeter {
 void measure_bandwidth(HardwareProfile& profile, Isa isa);
 // rates
 void measure_dot_rates(HardwareProfile& profile, ThreadPool& team, Isa isa);
-// kernels of one scheme, appended
+// kernels of one scheme, appended; needs read_bandwidth
 void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view scheme_name, Isa isa);
 // attention_*
 void measure_attention(HardwareProfile& profile, ThreadPool& team, Isa isa);

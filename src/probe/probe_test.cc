@@ -51,6 +51,7 @@ TEST(Probe, WiderVectorsMultiplyFaster) {
 TEST(Probe, KernelRatesCoverTheTokenCountsAndGrowWithThem) {
   ThreadPool team(1);
   HardwareProfile profile;
+  profile.read_bandwidth = {{1 << 20, 1, 1e10}};
   measure_scheme(profile, team, "bf16", active_isa());
   const auto seconds = [&](int64_t n_tokens) {
     const auto rate = profile.kernel_rate("bf16", name(active_isa()), n_tokens);
@@ -62,6 +63,8 @@ TEST(Probe, KernelRatesCoverTheTokenCountsAndGrowWithThem) {
   for (const KernelRate& rate : profile.kernels) {
     EXPECT_GT(rate.seconds_per_weight, 0);
     EXPECT_GE(rate.seconds_per_output, 0);
+    EXPECT_GE(rate.overlap, 0);
+    EXPECT_LE(rate.overlap, 1);
   }
 }
 
