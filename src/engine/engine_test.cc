@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "io/hf_config.h"
-#include "kernels/ops.h"
+#include "tensor/logits.h"
 
 namespace trimeter {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "engine/mix.h"
-#include "kernels/ops.h"
+#include "tensor/logits.h"
 
 namespace trimeter {
 namespace {

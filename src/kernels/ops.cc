@@ -1,8 +1,4 @@
 #include "kernels/ops.h"
-
-#include <algorithm>
-#include <cmath>
-
 #include "base/error.h"
 #include "kernels/cpu/ops_table.h"
 
@@ -52,16 +48,5 @@ void attention(const KvView& kv, int64_t layer, int64_t kv_head, const int32_t* 
 }
 
 void silu_mul(const float* gate, const float* up, int64_t n, float* y, Isa isa) { table(isa).silu_mul(gate, up, n, y); }
-
-double log_sum_exp(std::span<const float> logits) {
-  const double maximum = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float x : logits) sum += std::exp(x - maximum);
-  return maximum + std::log(sum);
-}
-
-int32_t argmax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
 
 }  // namespace trimeter

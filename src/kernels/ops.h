@@ -4,7 +4,6 @@
 // sequence) alone, never on what else is in the call, on the chunk it came in, or on which blocks hold its context.
 #pragma once
 #include <cstdint>
-#include <span>
 
 #include "base/cpu.h"
 #include "kernels/kv_layout.h"
@@ -33,10 +32,5 @@ void attention(const KvView& kv, int64_t layer, int64_t kv_head, const int32_t* 
 // y[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x))     [n] f32; y may be gate
 // Relative error of silu at most 2^-21; silu is 0 where it is smaller than 2^-120.
 void silu_mul(const float* gate, const float* up, int64_t n, float* y, Isa isa);
-
-// logits [n] -> log of the sum of exp, in double, in order: the normaliser of log-probabilities.
-double log_sum_exp(std::span<const float> logits);
-// Index of the largest, the lowest index among equals.
-int32_t argmax(std::span<const float> logits);
 
 }  // namespace trimeter

@@ -7,13 +7,6 @@
 
 namespace trimeter {
 
-double log_sum_exp(std::span<const float> logits) {
-  const double largest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float x : logits) sum += std::exp(x - largest);
-  return largest + std::log(sum);
-}
-
 double kl_divergence(std::span<const float> p_logits, double p_lse, std::span<const float> q_logits, double q_lse) {
   TM_CHECK(p_logits.size() == q_logits.size(), "{} logits against {}", p_logits.size(), q_logits.size());
   double sum = 0;
@@ -22,10 +15,6 @@ double kl_divergence(std::span<const float> p_logits, double p_lse, std::span<co
     sum += std::exp(log_p) * (log_p - (q_logits[v] - q_lse));
   }
   return std::max(sum, 0.0);  // below zero by rounding only
-}
-
-int32_t argmax(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 }  // namespace trimeter

@@ -7,6 +7,7 @@
 #include "probe/team_time.h"
 #include "schemes/scheme.h"
 #include "tensor/buffer.h"
+#include "tensor/logits.h"
 
 namespace trimeter {
 namespace {
