@@ -128,7 +128,7 @@ def tiny_llama3():
         processors.TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1",
                                       special_tokens=[(bos, tokenizer.token_to_id(bos))])])
     save_tiny(tokenizer, "tiny_llama3", {"bos_token": bos, "eos_token": {"content": "<|eot_id|>", "lstrip": False},
-                                         "chat_template": (HERE / "templates/llama-3-instruct.jinja").read_text()})
+                                         "chat_template": (HERE / "templates/llama-3-like.jinja").read_text()})
     return tokenizer
 
 
