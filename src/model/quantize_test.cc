@@ -1,6 +1,7 @@
 #include "model/quantize.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -14,9 +15,9 @@
 namespace trimeter {
 namespace {
 
-constexpr int64_t kHidden = 256, kInner = 384, kHeads = 4, kVocab = 50;
+constexpr int64_t kHidden = 256, kInner = 256, kHeads = 4, kVocab = 50;
 
-HfConfig make_config(int64_t kv_heads) {
+HfConfig make_config(int64_t kv_heads, int64_t n_layers) {
   HfConfig config;
   config.path = "config.json";
   config.architecture = "Qwen2ForCausalLM";
@@ -24,7 +25,7 @@ HfConfig make_config(int64_t kv_heads) {
   config.vocab_size = kVocab;
   config.hidden_size = kHidden;
   config.intermediate_size = kInner;
-  config.n_layers = 2;
+  config.n_layers = n_layers;
   config.n_heads = kHeads;
   config.n_kv_heads = kv_heads;
   config.max_position_embeddings = 64;
@@ -36,7 +37,8 @@ HfConfig make_config(int64_t kv_heads) {
 // far larger than the rest: of the hidden state through the norms, of v and up through their rows.
 class RandomCheckpoint {
  public:
-  explicit RandomCheckpoint(const ModelSpec& spec) : directory_(testing::TempDir() + "awq_checkpoint") {
+  explicit RandomCheckpoint(const ModelSpec& spec)
+      : directory_(testing::TempDir() + "awq_checkpoint_" + std::to_string(getpid())) {
     std::filesystem::create_directories(directory_);
     add("model.embed_tokens.weight", {kVocab, kHidden}, 1.0f, 0);
     for (int layer = 0; layer < spec.n_layers; ++layer) {
@@ -121,7 +123,7 @@ class QuantizeAwq : public testing::TestWithParam<int64_t> {};
 // On tokens that calibration did not see. A fold that is missing or done twice (a norm, a bias, v's or up's rows)
 // changes the function by far more than four bits do, and a search for nothing would leave nearest rounding's error.
 TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
-  const ModelSpec spec = make_model_spec(make_config(GetParam()));
+  const ModelSpec spec = make_model_spec(make_config(GetParam(), 2));
   const RandomCheckpoint files(spec);
   const Checkpoint checkpoint = files.open();
   const Scheme& int4 = scheme("int4_g128_zp");
@@ -148,15 +150,15 @@ TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
 }
 
 TEST_P(QuantizeAwq, SameBitsForAnyNumberOfThreads) {
-  const ModelSpec spec = make_model_spec(make_config(GetParam()));
+  const ModelSpec spec = make_model_spec(make_config(GetParam(), 1));
   const RandomCheckpoint files(spec);
   const Checkpoint checkpoint = files.open();
   LoadOptions options;
   options.calibration = random_sequences(1);
-  ThreadPool one(1), three(3);
+  ThreadPool one(1), two(2);
   const Scheme& int4 = scheme("int4_g128_zp");
   const auto a = quantize_awq(checkpoint, spec, int4, options, one);
-  const auto b = quantize_awq(checkpoint, spec, int4, options, three);
+  const auto b = quantize_awq(checkpoint, spec, int4, options, two);
   const auto same = [](const LinearWeight& x, const LinearWeight& y) {
     const auto equal = [](const Buffer& u, const Buffer& v) {
       return u.size() == v.size() && std::memcmp(u.data(), v.data(), u.size()) == 0;
@@ -174,7 +176,7 @@ TEST_P(QuantizeAwq, SameBitsForAnyNumberOfThreads) {
 INSTANTIATE_TEST_SUITE_P(KvHeads, QuantizeAwq, testing::Values(kHeads / 2, kHeads));
 
 TEST(QuantizeAwqErrors, CalibrationIsChecked) {
-  const ModelSpec spec = make_model_spec(make_config(2));
+  const ModelSpec spec = make_model_spec(make_config(2, 1));
   const RandomCheckpoint files(spec);
   const Checkpoint checkpoint = files.open();
   ThreadPool pool(1);
