@@ -63,7 +63,7 @@ void measure_dot_rates(HardwareProfile& profile, ThreadPool& team, Isa isa) {
   constexpr int64_t kRounds = 20000;
   for (const auto& [arithmetic, loop] : loops) {
     if (loop.run == nullptr) continue;
-    const double seconds = time_per_call(team, [&](int) { g_unused_sum = loop.run(kRounds); });
+    const double seconds = time_per_call(team, [&, run = loop.run](int) { g_unused_sum = run(kRounds); });
     profile.rates[arithmetic] = team.size() * kRounds * loop.ops_per_round / seconds;
   }
 }
