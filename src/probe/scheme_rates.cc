@@ -20,6 +20,9 @@ constexpr MatShape kNarrow{256, 256}, kWide{64, 1024};
 constexpr int64_t kStreamedBytes = int64_t{64} << 20;
 constexpr int64_t kStreamedTokens[] = {1, 4, 8, 16, 32};
 
+// A read this much shorter than the products is not worth the time to find out how much of it they hide.
+constexpr double kNegligible = 0.05;
+
 // One thread's matrix and inputs of a scheme.
 class Problem {
  public:
@@ -95,11 +98,12 @@ void solve_rate(double narrow_s, double wide_s, KernelRate& rate) {
 // overlap of one token count: what streaming takes beyond the longer of reading and multiplying.
 double measure_overlap(const HardwareProfile& profile, ThreadPool& team, Problems& problems, int64_t n_tokens,
                        double multiply_s) {
-  const double streamed_s = time_per_call(
-      team, [&](int thread) { of(problems, thread).multiply_copies(n_tokens); }, 5e-4, 3);
   const int64_t bytes = problems.front().copied_bytes() * team.size();
   const double read_s = static_cast<double>(bytes) / profile.read_bandwidth_bytes_per_s(team.size(), bytes);
   const double all_s = multiply_s * static_cast<double>(problems.front().n_copies());
+  if (read_s < all_s * kNegligible) return 1;
+  const double streamed_s = time_per_call(
+      team, [&](int thread) { of(problems, thread).multiply_copies(n_tokens); }, 5e-4, 3);
   return std::clamp(1 - (streamed_s - std::max(read_s, all_s)) / std::min(read_s, all_s), 0.0, 1.0);
 }
 
