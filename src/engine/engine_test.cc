@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstdlib>
@@ -285,7 +286,8 @@ TEST(Engine, EndsAtTheTokensOfGenerationConfigToo) {
   Engine& engine = shared_engine();
   const Request request = requests(engine, {.temperature = 0, .max_tokens = 6})[1];
   const RequestOutput full = engine.generate({request})[0];
-  const std::filesystem::path copy = std::filesystem::path(testing::TempDir()) / "trimeter_engine_test";
+  const std::filesystem::path copy =
+      std::filesystem::path(testing::TempDir()) / fmt::format("trimeter_engine_test.{}", getpid());
   std::filesystem::remove_all(copy);
   std::filesystem::create_directories(copy);
   for (const char* file : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"})

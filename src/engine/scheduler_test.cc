@@ -105,6 +105,21 @@ TEST(Scheduler, SharesCachedPromptBlocksAndComputesTheLastToken) {
   EXPECT_EQ(scheduler.counts().n_prefix_hits, 8 + 12);
 }
 
+TEST(Scheduler, APrefixOutlivesWhatFollowsIt) {
+  BlockPool pool(4, kBlockSize);
+  Scheduler scheduler(limits(4, 100, 16), pool);
+  Sequence a = sequence_of(12, 100), b = sequence_of(8, 200), c = sequence_of(13, 100);
+  scheduler.add(a);
+  step(scheduler);
+  scheduler.finish(a);
+  scheduler.add(b);  // the blank block and one that a left: its last
+  step(scheduler);
+  scheduler.finish(b);
+  scheduler.add(c);
+  step(scheduler);
+  EXPECT_EQ(c.n_cached_tokens, 8);
+}
+
 TEST(Scheduler, ScoringNeitherUsesNorFillsTheCache) {
   BlockPool pool(16, kBlockSize);
   Scheduler scheduler(limits(4, 100, 32), pool);

@@ -1,4 +1,5 @@
 #include "kernels/ops.h"
+
 #include "base/error.h"
 #include "kernels/cpu/ops_table.h"
 
