@@ -50,7 +50,7 @@ void add_measured(Table& table, const RecordRun& run, bool is_baseline) {
              {interval_text("generation_tokens_per_s", m.generation_tokens_per_s), Tone::kFaint},
              {ratio, Tone::kFaint},
              {},
-             {m.quality ? "\u00b1" + significant(m.quality->perplexity_se) : "", Tone::kFaint}});
+             {m.quality ? "\u00b1" + perplexity_text(m.quality->perplexity_se) : "", Tone::kFaint}});
 }
 
 }  // namespace

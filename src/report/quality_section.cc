@@ -34,6 +34,8 @@ std::string divergence_text(const RecordOutput& output, const std::string& basel
   return fmt::format("[differs from token {}] {}", *output.first_divergence + 1, shown(output.text));
 }
 
+Item garbage_item(const RecordOutput& output) { return {"", "garbage: " + output.garbage_reason, Tone::kBad}; }
+
 // How many outputs equal the baseline's, where the others part from it, and which of them are garbage.
 std::vector<Cell> agreement_row(const std::string& format, const RecordQuality& q) {
   std::vector<int64_t> divergences;
@@ -91,12 +93,13 @@ Section outputs_section(const Record& record) {
   section.parts.push_back(agreement);
   for (size_t i = 0; i < n_shown; ++i) {
     Items items{{"prompt", shown(reference[i].prompt), Tone::kFaint}, {baseline, shown(reference[i].text)}};
+    if (reference[i].garbage) items.push_back(garbage_item(reference[i]));
     for (size_t r = 1; r < record.runs.size(); ++r) {
       const RecordRun& run = record.runs[r];
       if (!run.measured || !run.measured->quality || i >= run.measured->quality->outputs.size()) continue;
       const RecordOutput& output = run.measured->quality->outputs[i];
       items.push_back({run.format, divergence_text(output, baseline)});
-      if (output.garbage) items.push_back({"", "garbage: " + output.garbage_reason, Tone::kBad});
+      if (output.garbage) items.push_back(garbage_item(output));
     }
     section.parts.push_back(items);
   }

@@ -148,7 +148,9 @@ std::string time_text(double seconds) {
 
 std::string significant(double value, int digits) {
   if (value == 0) return "0";
-  return fmt::format("{:.{}g}", value, digits);
+  std::string text = fmt::format("{:#.{}g}", value, digits);
+  if (text.ends_with('.')) text.pop_back();
+  return text;
 }
 
 std::string percent(double fraction) { return fmt::format("{:.1f}%", 100 * fraction); }

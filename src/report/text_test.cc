@@ -59,7 +59,9 @@ TEST(Text, Numbers) {
   EXPECT_EQ(time_text(0.001234), "1.23 ms");
   EXPECT_EQ(time_text(0.000123), "123 us");
   EXPECT_EQ(significant(0.001234), "0.0012");
-  EXPECT_EQ(significant(31.204, 4), "31.2");
+  EXPECT_EQ(significant(0.1004), "0.10");
+  EXPECT_EQ(significant(31.2), "31");
+  EXPECT_EQ(significant(1.2e-5), "1.2e-05");
   EXPECT_EQ(significant(0), "0");
   EXPECT_EQ(percent(0.97834), "97.8%");
 }

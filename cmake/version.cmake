@@ -1,0 +1,17 @@
+# Writes OUTPUT with the version and the commit of SOURCE_DIR, if that is not what it says already.
+set(commit unknown)
+find_program(GIT git)
+if(GIT AND EXISTS ${SOURCE_DIR}/.git)
+  execute_process(COMMAND ${GIT} -C ${SOURCE_DIR} describe --always --dirty --abbrev=12 --exclude=*
+                  OUTPUT_VARIABLE described OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed)
+    set(commit ${described})
+  endif()
+endif()
+set(content "#pragma once\n\n#define TRIMETER_VERSION \"${VERSION}\"\n#define TRIMETER_COMMIT \"${commit}\"\n")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} present)
+endif()
+if(NOT "${present}" STREQUAL "${content}")
+  file(WRITE ${OUTPUT} "${content}")
+endif()

@@ -1,0 +1,78 @@
+#include "cli/common.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "lab/evaluation_set.h"
+#include "lab/sizes.h"
+#include "model/weights.h"
+#include "report/terminal.h"
+#include "spec/format.h"
+
+namespace trimeter {
+
+void DeviceFlags::add_to(CLI::App& command) {
+  command.add_option("MODEL", model, "directory of a Hugging Face checkpoint")->required();
+  const char* group = "Device";
+  command
+      .add_option("--device-memory", device_memory,
+                  "memory of the device, such as 64MiB or 2GiB [a quarter of the RAM]")
+      ->group(group);
+  command.add_option("--utilization", utilization, "fraction of it that may be used")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--block-size", block_size, "tokens of a KV block")->capture_default_str()->group(group);
+  command.add_option("--max-model-len", max_model_len, "longest sequence, prompt and output [the model's]")
+      ->group(group);
+  command.add_option("--max-num-seqs", max_num_seqs, "sequences of one step")->capture_default_str()->group(group);
+  command.add_option("--max-num-batched-tokens", max_num_batched_tokens, "tokens of one step")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--threads", threads, "threads [one per CPU]")->check(CLI::Range(0, 1024))->group(group);
+  command.add_option("--eval-data", eval_data, "directory with eval/ and calibration/ [data/ of the project]")
+      ->group(group);
+}
+
+EngineOptions DeviceFlags::engine_options() const {
+  EngineOptions options;
+  options.model = model;
+  if (!device_memory.empty()) options.device_memory_bytes = parse_bytes("--device-memory", device_memory);
+  options.utilization = utilization;
+  options.block_size = block_size;
+  options.max_model_len = max_model_len;
+  options.max_num_seqs = max_num_seqs;
+  options.max_num_batched_tokens = max_num_batched_tokens;
+  if (threads > 0) options.threads = std::make_shared<ThreadPool>(threads);
+  return options;
+}
+
+EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format) {
+  EngineOptions options = flags.engine_options();
+  options.format = format;
+  if (!format.empty() && needs_calibration(trimeter::format(format)))
+    options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
+  return options;
+}
+
+bool colour_wanted() {
+  const char* no_colour = std::getenv("NO_COLOR");
+  return ::isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
+}
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error(Errc::kIo, "standard output: cannot write: {}", std::strerror(errno));
+}
+
+void print(const Document& document) { print(render_terminal(document, colour_wanted())); }
+
+Progress stderr_progress() { return Progress(std::cerr, ::isatty(STDERR_FILENO), now_s); }
+
+}  // namespace trimeter

@@ -1,0 +1,34 @@
+// What several commands share: options of the engine, and the terminal.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "engine/engine.h"
+#include "report/document.h"
+#include "report/progress.h"
+
+namespace trimeter {
+
+struct DeviceFlags {
+  std::string model, device_memory;
+  double utilization = EngineOptions{}.utilization;
+  int32_t block_size = EngineOptions{}.block_size, max_model_len = 0;
+  int32_t max_num_seqs = EngineOptions{}.max_num_seqs;
+  int32_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
+  int threads = 0;
+  std::string eval_data;
+
+  void add_to(CLI::App& command);
+  // Without a format, and with a thread pool only if `threads` says how large.
+  EngineOptions engine_options() const;
+};
+
+// engine_options() with the format, and the calibration texts that it needs.
+EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format);
+
+bool colour_wanted();                 // stdout is a terminal and NO_COLOR is not set (no-color.org)
+void print(const std::string& text);  // to stdout; throws Error(kIo) if it can't be written
+void print(const Document& document);
+Progress stderr_progress();
+
+}  // namespace trimeter

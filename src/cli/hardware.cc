@@ -1,0 +1,86 @@
+// trimeter hardware: measure this machine.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "base/cpu.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "io/file.h"
+#include "lab/output_file.h"
+#include "probe/probe.h"
+#include "report/text.h"
+
+namespace trimeter {
+namespace {
+
+struct Flags {
+  std::string json;
+  int threads = 0;
+  bool force = false;
+};
+
+Document document_of(const HardwareProfile& p, const std::string& kept) {
+  Document document;
+  document.title = fmt::format("{}: {}, {} thread{}, {}", p.name, p.isa, p.threads, p.threads == 1 ? "" : "s",
+                               bytes_text(p.memory_bytes));
+  document.subtitles = {fmt::format("measured {}; kept in {}", p.measured_at, kept.empty() ? "no file" : kept)};
+
+  Table bandwidth;
+  bandwidth.columns = {{"", "working set"}, {"", "threads"}, {"", "GB/s"}};
+  for (const BandwidthPoint& point : p.read_bandwidth)
+    bandwidth.add({{bytes_text(point.working_set_bytes)},
+                   {std::to_string(point.threads)},
+                   {fmt::format("{:.1f}", point.bytes_per_s / 1e9)}});
+  document.sections.push_back({"Read bandwidth", "", {bandwidth}});
+
+  Table rates;
+  rates.columns = {{"", "arithmetic", Align::kLeft}, {"", "GOP/s"}};
+  for (const auto& [arithmetic, rate] : p.rates) rates.add({{arithmetic}, {fmt::format("{:.0f}", rate / 1e9)}});
+  document.sections.push_back({"Peak rates of dot products", "multiply and add counted apart, all threads", {rates}});
+
+  Table kernels;
+  kernels.columns = {{"", "scheme", Align::kLeft}, {"", "tokens"}, {"", "Gweights/s a thread"}};
+  for (const KernelRate& k : p.kernels)
+    kernels.add({{k.scheme}, {std::to_string(k.n_tokens)}, {fmt::format("{:.2f}", 1e-9 / k.seconds_per_weight)}});
+  document.sections.push_back({"Kernels, weights in cache", "", {kernels}});
+
+  document.sections.push_back({"Fixed costs",
+                               "",
+                               {Items{{"barrier", time_text(p.barrier_s)},
+                                      {"layer", time_text(p.layer_overhead_s)},
+                                      {"step", time_text(p.step_overhead_s)}}}});
+  return document;
+}
+
+void hardware(const Flags& flags) {
+  std::optional<OutputFile> json;
+  if (!flags.json.empty()) json.emplace(flags.json, kProfileMark, flags.force);
+  Progress progress = stderr_progress();
+  const auto tell = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
+  const std::filesystem::path cache = hardware_cache_path(flags.threads);
+  if (flags.force && !cache.empty()) std::filesystem::remove(cache);
+  const HardwareProfile profile = load_or_measure(flags.threads, tell);
+  progress.finish();
+  print(document_of(profile, cache.string()));
+  if (json) json->write(to_json(profile));
+}
+
+}  // namespace
+
+void add_hardware(CLI::App& program) {
+  const auto flags = std::make_shared<Flags>();
+  CLI::App* command = program.add_subcommand("hardware", "measure this machine into a profile, which is kept");
+  command->add_option("--json", flags->json, "write the profile to this file, too");
+  command->add_option("--threads", flags->threads, "threads [one per CPU]")->check(CLI::Range(0, 1024));
+  command->add_flag("--force", flags->force, "measure again, and overwrite files that trimeter did not write");
+  command->footer(
+      "Examples:\n"
+      "  trimeter hardware\n"
+      "  trimeter hardware --force --json this-machine.json");
+  command->callback([flags] { hardware(*flags); });
+}
+
+}  // namespace trimeter

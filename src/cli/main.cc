@@ -1,0 +1,49 @@
+// trimeter: should we quantize, and which constraint would we be buying out of?
+#include <algorithm>
+#include <new>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/version.h"
+
+namespace trimeter {
+namespace {
+
+constexpr int kRefused = 2;  // bad input or bad usage: one line says what
+
+int refuse(std::string message) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  fmt::print(stderr, "trimeter: {}\n", message);
+  return kRefused;
+}
+
+int run(int argc, char** argv) {
+  CLI::App program(
+      "Runs a language model in several formats and reads three meters: tokens per second, KV-cache blocks,\n"
+      "output quality. Each is predicted first, then measured, then the two are reconciled.",
+      "trimeter");
+  program.set_version_flag("--version", "trimeter " TRIMETER_VERSION " (" TRIMETER_COMMIT ")");
+  program.require_subcommand(0, 1);
+  program.footer("trimeter COMMAND --help has examples.");
+  for (const auto add : {add_compare, add_generate, add_eval, add_hardware, add_formats}) add(program);
+  try {
+    init_logging();
+    program.parse(argc, argv);
+    if (program.get_subcommands().empty()) print(program.help());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
+    return refuse(error.what());
+  } catch (const Error& error) {
+    return refuse(error.what());
+  } catch (const std::bad_alloc&) {
+    return refuse("out of memory");
+  }
+}
+
+}  // namespace
+}  // namespace trimeter
+
+int main(int argc, char** argv) { return trimeter::run(argc, argv); }
