@@ -148,9 +148,10 @@ std::string time_text(double seconds) {
 
 std::string significant(double value, int digits) {
   if (value == 0) return "0";
-  std::string text = fmt::format("{:#.{}g}", value, digits);
-  if (text.ends_with('.')) text.pop_back();
-  return text;
+  const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(value))));
+  const int decimals = digits - 1 - magnitude;
+  if (decimals <= 0 || magnitude < -4) return fmt::format("{:.{}g}", value, digits);
+  return fmt::format("{:.{}f}", value, decimals);  // zeros at the end count: "0.10"
 }
 
 std::string percent(double fraction) { return fmt::format("{:.1f}%", 100 * fraction); }
