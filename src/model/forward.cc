@@ -181,8 +181,8 @@ void Forward::Impl::activate(int thread, const LayerWeights& layer) {
   prepare(thread, layer.down, mlp_input);
 }
 
-// stages(stage) runs stage(thread) on the team up to a barrier; stages(stage, role, width) does so too where `stage`
-// leaves the float inputs of a linear in `input`.
+// Calls stages(stage), or stages(stage, &linear) where `stage` leaves that linear's float inputs in `input`. `stages`
+// runs stage(thread) on the team and comes back when all of it is done.
 template <class Stages>
 void Forward::Impl::run_layer(int index, float* x, Stages&& stages) {
   const LayerWeights& layer = weights.layers[static_cast<size_t>(index)];

@@ -95,12 +95,15 @@ TEST(Forward, AStepLongerThanAPieceIsTheSameStep) {
 
 TEST(Forward, TakesWhatTheLedgerSays) {
   ThreadPool pool(2);
+  const std::vector<int32_t> tokens = random_tokens(320, 300, 4), blocks = blocks_from(0, 1);
   for (const Format& row : all_formats()) {
     const Format rtn = rtn_format(row);
     const ModelWeights weights = load(kTiny, rtn, pool);
     for (const Isa isa : runnable_isas()) {
       ForwardHarness harness(weights, kLimits, pool, isa, 20);
-      harness.score({random_tokens(320, 300, 4), blocks_from(0, 1)}, 320);
+      const StepSeq step{0, 320, 0, blocks.data()};  // the largest step, and the largest call of logits()
+      harness.forward.run({tokens, {&step, 1}}, harness.kv());
+      harness.forward.logits(std::vector<int32_t>{0, 1, 2, 3, 4, 5, 6});
       EXPECT_EQ(harness.forward.activation_high_water_bytes(), activation_bytes(weights.spec, rtn, kLimits, isa))
           << row.name << " " << name(isa);
       EXPECT_EQ(harness.forward.rope_bytes(), rope_table_bytes(weights.spec, kLimits));
