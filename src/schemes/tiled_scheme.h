@@ -48,13 +48,4 @@ class TiledScheme : public Scheme {
   const std::span<const SchemeKernels* const> kernels_;
 };
 
-// fill(row) for every row of `out` rows, shared out by tiles.
-template <class Fill>
-void for_rows_by_tile(int64_t out, ThreadPool& pool, Fill fill) {
-  pool.run([&](int thread) {
-    const auto [begin, end] = pool.share(out, thread, kTileRows);
-    for (int64_t row = begin; row < end; ++row) fill(row);
-  });
-}
-
 }  // namespace trimeter
