@@ -6,7 +6,12 @@
 
 #include "tensor/numeric.h"
 
+// Where a vector is a plain array, inlining all of it makes a debug build with sanitizers take minutes a file.
+#if defined(TM_ISA_scalar)
+#define TM_FN static inline
+#else
 #define TM_FN static inline __attribute__((always_inline))
+#endif
 
 #if defined(TM_ISA_scalar)
 #include "kernels/cpu/simd_scalar.inl"
