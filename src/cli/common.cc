@@ -18,12 +18,12 @@
 
 namespace trimeter {
 
-void DeviceFlags::add_to(CLI::App& command) {
+void DeviceFlags::add_to(CLI::App& command, const char* default_memory) {
   command.add_option("MODEL", model, "directory of a Hugging Face checkpoint")->required();
   const char* group = "Device";
   command
       .add_option("--device-memory", device_memory,
-                  "memory of the device, such as 64MiB or 2GiB [a quarter of the RAM]")
+                  fmt::format("memory of the device, such as 64MiB or 2GiB [{}]", default_memory))
       ->group(group);
   command.add_option("--utilization", utilization, "fraction of it that may be used")
       ->capture_default_str()

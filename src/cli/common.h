@@ -18,7 +18,7 @@ struct DeviceFlags {
   int threads = 0;
   std::string eval_data;
 
-  void add_to(CLI::App& command);
+  void add_to(CLI::App& command, const char* default_memory);
   // Without a format, and with a thread pool only if `threads` says how large.
   EngineOptions engine_options() const;
 };

@@ -58,7 +58,7 @@ void add_compare(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* command =
       program.add_subcommand("compare", "the lab: predict, run each format, three meters, reconcile, verdict");
-  flags->device.add_to(*command);
+  flags->device.add_to(*command, "a quarter of the RAM");
   CompareOptions& options = flags->compare;
   command->add_option("--formats", options.formats, "names from `trimeter formats`; the first is the baseline")
       ->delimiter(',')

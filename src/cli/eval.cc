@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "io/file.h"
+#include "lab/device_memory.h"
 #include "lab/output_file.h"
 #include "meters/perplexity.h"
 
@@ -29,7 +30,9 @@ void eval(const Flags& flags) {
   std::optional<OutputFile> file;
   if (!flags.json.empty()) file.emplace(flags.json, kPerplexityMark, flags.force);
   const std::string text = read_file(flags.text);
-  const std::unique_ptr<Engine> engine = make_engine(engine_options_for(flags.device, flags.format));
+  EngineOptions options = engine_options_for(flags.device, flags.format);
+  fit_device_memory(options, make_model_spec(read_hf_config(flags.device.model)), options.max_num_seqs);
+  const std::unique_ptr<Engine> engine = make_engine(options);
   const EngineInfo& info = engine->info();
   const int32_t context = flags.context ? flags.context : std::min(info.max_model_len, kLongestContext);
 
@@ -64,7 +67,7 @@ void eval(const Flags& flags) {
 void add_eval(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* command = program.add_subcommand("eval", "perplexity of a text");
-  flags->device.add_to(*command);
+  flags->device.add_to(*command, "what a batch needs");
   command->add_option("--text", flags->text, "the text, UTF-8")->required();
   command->add_option("--context", flags->context, "tokens of a window [the model's length, at most 2048]")
       ->check(CLI::PositiveNumber);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "lab/device_memory.h"
 #include "lab/subject.h"
 #include "report/text.h"
 
@@ -72,7 +73,9 @@ void generate(const Flags& flags) {
   const Subject subject = read_subject(flags.device.model);
   const SamplingParams sampling = sampling_of(flags, subject);
   const std::vector<int32_t> prompt = encode(flags, subject);
-  const std::unique_ptr<Engine> engine = make_engine(engine_options_for(flags.device, flags.format));
+  EngineOptions options = engine_options_for(flags.device, flags.format);
+  fit_device_memory(options, subject.spec, 1);
+  const std::unique_ptr<Engine> engine = make_engine(options);
   const auto to_stdout = [](std::string_view text) { print(std::string(text)); };
   const std::vector<RequestOutput> outputs = engine->generate({{"generate", prompt, sampling, to_stdout}});
   print("\n");
@@ -85,7 +88,7 @@ void generate(const Flags& flags) {
 void add_generate(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* command = program.add_subcommand("generate", "text out; the chat template applied with --chat");
-  flags->device.add_to(*command);
+  flags->device.add_to(*command, "what one sequence needs");
   command->add_option("-p,--prompt", flags->prompt, "the prompt")->required();
   command->add_flag("--chat", flags->chat, "put the prompt through the model's chat template");
   command->add_option("--system", flags->system, "the chat's system message");
