@@ -11,9 +11,10 @@
 namespace trimeter {
 namespace {
 
-// Broken, not merely worse: half again the perplexity, or one next token in three another.
+// Broken, not merely worse: half again the perplexity, one next token in three another, or more garbage than chance gives.
 constexpr double kBrokenPerplexityRatio = 1.5;
 constexpr double kBrokenTop1Agreement = 0.67;
+constexpr double kGarbageSignificance = 0.05;
 
 constexpr std::pair<Objective, std::string_view> kObjectives[] = {{Objective::kThroughput, "throughput"},
                                                                   {Objective::kLatency, "latency"},
@@ -34,14 +35,32 @@ const RecordQuality* quality_of(const RecordRun& run) {
   return run.measured && run.measured->quality ? &*run.measured->quality : nullptr;
 }
 
+// One-sided sign test over the prompts on which just one of the two gives garbage: the chance that a format no worse than
+// the baseline has at least as many of them against it. A small model loops in greedy decoding by itself, and a format
+// that moves a few prompts into a loop and a few out of it has broken nothing.
+double chance_of_garbage(const RecordQuality& quality, const RecordQuality& baseline) {
+  int n_worse = 0, n_better = 0;
+  for (size_t i = 0; i < std::min(quality.outputs.size(), baseline.outputs.size()); ++i) {
+    n_worse += quality.outputs[i].garbage && !baseline.outputs[i].garbage;
+    n_better += baseline.outputs[i].garbage && !quality.outputs[i].garbage;
+  }
+  const int n = n_worse + n_better;
+  double term = std::pow(0.5, n), chance = 0;  // Binom(n, 1/2).pmf(k), from k = n downwards
+  for (int k = n; k >= n_worse; --k) {
+    chance += term;
+    term *= static_cast<double>(k) / static_cast<double>(n - k + 1);
+  }
+  return chance;
+}
+
 // Why the format's output is no model's any more; empty if it is.
 std::string broken(const RecordRun& run, const RecordRun& baseline) {
   const RecordQuality* quality = quality_of(run);
   if (quality == nullptr || &run == &baseline) return "";
-  const int64_t n_usual = quality_of(baseline) ? quality_of(baseline)->n_garbage : 0;
-  if (quality->n_garbage > n_usual)
+  const RecordQuality* usual = quality_of(baseline);
+  if (usual != nullptr && chance_of_garbage(*quality, *usual) < kGarbageSignificance)
     return fmt::format("{} of its {} outputs are garbage ({} of {}'s)", quality->n_garbage, quality->outputs.size(),
-                       n_usual, baseline.format);
+                       usual->n_garbage, baseline.format);
   if (quality->perplexity_ratio - 2 * quality->perplexity_ratio_se > kBrokenPerplexityRatio)
     return fmt::format("its perplexity is {:.2f}x {}'s", quality->perplexity_ratio, baseline.format);
   if (quality->top1_agreement < kBrokenTop1Agreement)

@@ -92,13 +92,33 @@ TEST(Advise, BrokenFormatsAreNeverRecommended) {
     damage(*record.runs[1].measured->quality);
     return advise(record, Objective::kThroughput);
   };
-  const RecordVerdict garbage = choose_with([](RecordQuality& q) { q.n_garbage = 3; });
+  const auto with_garbage = [&](int n) {
+    return choose_with([n](RecordQuality& q) {
+      q.n_garbage = n;
+      for (int i = 0; i < n; ++i) q.outputs[static_cast<size_t>(i)].garbage = true;
+    });
+  };
+  const RecordVerdict garbage = with_garbage(5);  // by chance with 1/2^5 = 3%
   EXPECT_EQ(garbage.format, "bf16");
-  EXPECT_NE(garbage.because.find("not to be used: 3 of its 16 outputs are garbage (0 of bf16's)"), std::string::npos);
+  EXPECT_NE(garbage.because.find("not to be used: 5 of its 16 outputs are garbage (0 of bf16's)"), std::string::npos);
+  EXPECT_EQ(with_garbage(4).format, "fp8");  // 6%
   EXPECT_EQ(choose_with([](RecordQuality& q) { q.top1_agreement = 0.5; }).format, "bf16");
   EXPECT_EQ(choose_with([](RecordQuality& q) { q.perplexity_ratio = 3; }).format, "bf16");
   // A ratio that its own error does not tell from a whole one is not "broken".
   EXPECT_EQ(choose_with([](RecordQuality& q) { q.perplexity_ratio = 1.6, q.perplexity_ratio_se = 0.3; }).format, "fp8");
+}
+
+TEST(Advise, GarbageIsCountedPromptByPromptAgainstTheBaselines) {
+  Record record = lab();
+  const auto mark = [&](size_t run, int first, int last) {
+    for (int i = first; i < last; ++i) record.runs[run].measured->quality->outputs[static_cast<size_t>(i)].garbage = true;
+  };
+  mark(0, 0, 9);   // a baseline that loops by itself
+  mark(1, 4, 15);  // 6 prompts into a loop, 4 out of it: P(X >= 6 of 10) = 38%
+  EXPECT_EQ(advise(record, Objective::kThroughput).format, "fp8");
+  mark(1, 15, 16);
+  mark(1, 1, 4);  // now 7 into, 1 out of it: P(X >= 7 of 8) = 3.5%
+  EXPECT_EQ(advise(record, Objective::kThroughput).format, "bf16");
 }
 
 TEST(Advise, QualityLeavesTheBaselineOnlyForAnEqualAndFasterFormat) {
