@@ -15,7 +15,7 @@ SOURCES = $(shell git ls-files '*.cc' '*.h' '*.inl')
 .PHONY: all lab test sanitize tsan fuzz format tidy clean bootstrap bootstrap-fuzz
 
 all: build/build.ninja
-	@cmake --build build -j $(JOBS)
+	@cmake --build build -j $(JOBS) --target trimeter
 
 build/build.ninja: | bootstrap
 	@cmake --preset release
@@ -26,7 +26,8 @@ bootstrap:
 lab: all
 	build/trimeter compare models/demo --formats bf16,fp8,awq --device-memory $(LAB_DEVICE_MEMORY)
 
-test: all
+test: build/build.ninja
+	@cmake --build build -j $(JOBS)
 	@ctest --test-dir build --output-on-failure -j 1
 
 sanitize tsan: | bootstrap
