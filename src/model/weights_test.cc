@@ -68,16 +68,25 @@ int64_t resident_bytes() {
   return resident * sysconf(_SC_PAGESIZE);
 }
 
-// The packed form is the only resident copy: the file's pages are given back, nothing dense is left behind.
-TEST(Weights, LoadingLeavesOneCopyResident) {
+// The packed form is the only resident copy, while loading too: the file's pages are given back matrix by matrix.
+TEST(Weights, LoadingKeepsOneCopyResident) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow memory is resident too";
   ThreadPool pool(2);
   const ModelSpec spec = spec_of(kDemo);
+  const MemoryBreakdown ledger = weight_ledger(spec, format("bf16"));
+  const auto most = [](int64_t packed) { return packed + packed * 3 / 10 + (2 << 20); };
   const int64_t before = resident_bytes();
-  const ModelWeights weights = load_weights(kDemo, spec, format("bf16"), {}, pool);
-  const int64_t grown = resident_bytes() - before, packed = weights.memory().weights_bytes;
-  EXPECT_GT(grown, packed / 2);
-  EXPECT_LT(grown, packed + packed * 3 / 10 + (2 << 20));
+  int n_layers_seen = 0;
+  LoadOptions options;
+  options.on_progress = [&](const std::string&, int done, int total) {
+    ++n_layers_seen;
+    EXPECT_LT(resident_bytes() - before, most(ledger.linear_bytes * done / total)) << "after layer " << done;
+  };
+  const ModelWeights weights = load_weights(kDemo, spec, format("bf16"), options, pool);
+  EXPECT_EQ(n_layers_seen, 6);
+  const int64_t grown = resident_bytes() - before;
+  EXPECT_GT(grown, ledger.weights_bytes / 2);
+  EXPECT_LT(grown, most(ledger.weights_bytes));
 }
 
 TEST(Weights, EmbedsTheFilesRowsInTheDenseDtype) {
