@@ -9,6 +9,11 @@
 namespace trimeter {
 namespace {
 
+// A barrier waits for the slowest: where another program takes a CPU for some milliseconds, it takes as long. So many
+// short repeats, of which such a moment spoils few.
+constexpr double kRepeatSeconds = 3e-5;
+constexpr int kRepeats = 501;
+
 LinearWeight random_linear(const LinearSpec& spec, const Scheme& scheme, ThreadPool& pool) {
   std::vector<uint16_t> rows(static_cast<size_t>(spec.shape.out * spec.shape.in));
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<uint16_t>(0x3c00 + i % 256);  // about 0.01
@@ -87,7 +92,7 @@ StepSeconds tiny_step(const HardwareProfile& profile, ThreadPool& team, Isa isa,
         forward.run({tokens, seqs}, {layout, blocks.data()});
         forward.logits(rows);
       },
-      3e-3, 9);
+      kRepeatSeconds, kRepeats);
 
   HardwareProfile itemised = profile;
   itemised.step_overhead_s = itemised.layer_overhead_s = itemised.sampling_seconds_per_logit = 0;
@@ -97,7 +102,8 @@ StepSeconds tiny_step(const HardwareProfile& profile, ThreadPool& team, Isa isa,
 }  // namespace
 
 void measure_overheads(HardwareProfile& profile, ThreadPool& team, Isa isa) {
-  profile.barrier_s = time_per_call(team, [&](int) { team.barrier(); });
+  profile.barrier_s = time_per_call(
+      team, [&](int) { team.barrier(); }, kRepeatSeconds, kRepeats);
   constexpr int64_t kFew = 2, kMany = 18;
   const StepSeconds few = tiny_step(profile, team, isa, kFew), many = tiny_step(profile, team, isa, kMany);
   const double few_s = few.measured - few.itemised, many_s = many.measured - many.itemised;
