@@ -7,8 +7,11 @@
 namespace trimeter {
 namespace {
 
-// About 50 us of polling: longer than any wait inside a step, shorter than what a neighbour on the core would resent.
-constexpr int kSpins = 20000;
+// About 10 us of polling (a pause takes 20 to 50 ns), longer than most waits inside a step. Then some 100 us of polling
+// that lets others have the CPU: where another program takes one, two members of the team can stand on the same, and
+// the one that polls would keep the one it waits for from running until its time is up.
+constexpr int kSpins = 400;
+constexpr int kYields = 200;
 
 void pause() {
 #if defined(__x86_64__)
@@ -18,9 +21,12 @@ void pause() {
 
 // Waits until value differs from old: polls first, then lets the kernel wake it.
 void await_change(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
+  for (int i = 0; i < kSpins + kYields; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
-    pause();
+    if (i < kSpins)
+      pause();
+    else
+      std::this_thread::yield();
   }
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
