@@ -103,7 +103,7 @@ double measure_overlap(const HardwareProfile& profile, ThreadPool& team, Problem
   const double all_s = multiply_s * static_cast<double>(problems.front().n_copies());
   if (read_s < all_s * kNegligible) return 1;
   const double streamed_s = time_per_call(
-      team, [&](int thread) { of(problems, thread).multiply_copies(n_tokens); }, 5e-4, 3);
+      team, [&](int thread) { of(problems, thread).multiply_copies(n_tokens); }, 1e-4, 5);
   return std::clamp(1 - (streamed_s - std::max(read_s, all_s)) / std::min(read_s, all_s), 0.0, 1.0);
 }
 

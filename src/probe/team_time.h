@@ -9,11 +9,13 @@
 
 namespace trimeter {
 
-// The lower quartile over `n_repeats` of the time per call of work(thread); a repeat is as many calls as take about
-// `repeat_s`. Not the median: whatever else runs on the machine only ever makes a repeat longer, and a profile says
-// what the machine does when it is left alone.
+inline constexpr double kMostSeconds = 0.03;
+
+// The lowest decile over `n_repeats` of the time per call of work(thread); a repeat is as many calls as take about
+// `repeat_s`. Short repeats and not the median: whatever else runs on the machine only ever makes a repeat longer, and
+// a profile says what the machine does when it is left alone. Slow calls are content with five repeats.
 template <class Work>
-double time_per_call(ThreadPool& team, Work&& work, double repeat_s = 5e-4, int n_repeats = 5) {
+double time_per_call(ThreadPool& team, Work&& work, double repeat_s = 1e-4, int n_repeats = 15) {
   const auto seconds_of = [&](int64_t n_calls) {
     double begin_s = 0, end_s = 0;
     team.run([&](int thread) {
@@ -27,8 +29,10 @@ double time_per_call(ThreadPool& team, Work&& work, double repeat_s = 5e-4, int 
   };
   for (int64_t n_calls = 1;;) {
     std::vector<double> samples;
-    for (int i = 0; i < n_repeats; ++i) samples.push_back(seconds_of(n_calls));
-    const double seconds = std::max(quantile(samples, 0.25), 1e-9);
+    const double begin_s = now_s();
+    while (static_cast<int>(samples.size()) < n_repeats && (samples.size() < 5 || now_s() - begin_s < kMostSeconds))
+      samples.push_back(seconds_of(n_calls));
+    const double seconds = std::max(quantile(samples, 0.1), 1e-9);
     if (seconds > repeat_s / 2) return seconds / static_cast<double>(n_calls);
     n_calls = static_cast<int64_t>(static_cast<double>(n_calls) * std::clamp(repeat_s / seconds, 2.0, 16.0));
   }
