@@ -1,8 +1,10 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <system_error>
 
 #include "base/cpu.h"
+#include "base/error.h"
 
 namespace trimeter {
 namespace {
@@ -35,10 +37,18 @@ void await_change(const std::atomic<uint32_t>& value, uint32_t old) {
 
 ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads > 0 ? n_threads : cpu_info().n_cpus) {
   threads_.reserve(static_cast<size_t>(n_threads_ - 1));
-  for (int thread = 1; thread < n_threads_; ++thread) threads_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < n_threads_; ++thread) threads_.emplace_back([this, thread] { work(thread); });
+  } catch (const std::system_error& error) {
+    stop();
+    throw Error(Errc::kIo, "threads: wanted {}, the system gave {}: {}", n_threads_, threads_.size() + 1,
+                error.code().message());
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_.store(true, std::memory_order_relaxed);
   epoch_.fetch_add(1, std::memory_order_release);
   epoch_.notify_all();

@@ -44,6 +44,7 @@ class ThreadPool {
   using Erased = void (*)(void*, int);
   void run_erased(Erased function, void* context);
   void work(int thread);
+  void stop();
 
   int n_threads_;
   Erased function_ = nullptr;

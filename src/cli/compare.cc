@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/version.h"
@@ -26,6 +27,8 @@ void compare(Flags& flags) {
   std::optional<OutputFile> json, markdown;
   if (!flags.json.empty()) json.emplace(flags.json, kRecordMark, flags.force);
   if (!flags.markdown.empty()) markdown.emplace(flags.markdown, kMarkdownMark, flags.force);
+  if (!flags.json.empty() && flags.json == flags.markdown)
+    throw Error(Errc::kBadArgument, "--json and --markdown: wanted two files, got {} for both", flags.json);
   options.engine = flags.device.engine_options();
   options.threads = flags.device.threads;
   options.eval_data = flags.device.eval_data;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/cpu.h"
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "io/file.h"
@@ -61,7 +62,9 @@ void hardware(const Flags& flags) {
   Progress progress = stderr_progress();
   const auto tell = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
   const std::filesystem::path cache = hardware_cache_path(flags.threads);
-  if (flags.force && !cache.empty()) std::filesystem::remove(cache);
+  std::error_code failed;
+  if (flags.force && !cache.empty()) std::filesystem::remove(cache, failed);
+  if (failed) throw Error(Errc::kIo, "{}: cannot remove: {}", cache.string(), failed.message());
   const HardwareProfile profile = load_or_measure(flags.threads, tell);
   progress.finish();
   print(document_of(profile, cache.string()));

@@ -1,5 +1,6 @@
 // trimeter: should we quantize, and which constraint would we be buying out of?
 #include <algorithm>
+#include <exception>
 #include <new>
 
 #include "base/error.h"
@@ -40,6 +41,8 @@ int run(int argc, char** argv) {
     return refuse(error.what());
   } catch (const std::bad_alloc&) {
     return refuse("out of memory");
+  } catch (const std::exception& error) {  // the standard library's: a file system, a thread that can't be started
+    return refuse(error.what());
   }
 }
 

@@ -99,7 +99,7 @@ int64_t activation_bytes(const ModelSpec& model, const Format& format, const Eng
 }
 
 int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits) {
-  return 2 * limits.max_model_len * (model.head_dim / 2) * kF32Bytes;
+  return int64_t{2} * limits.max_model_len * (model.head_dim / 2) * kF32Bytes;
 }
 
 int64_t block_table_bytes(const EngineLimits& limits) {
