@@ -78,7 +78,11 @@ std::string explain_speed(const Record& record, const RecordRun& run, const Pred
     return fmt::format("capacity binds, and the pool has {} blocks where {} were predicted", run.measured->kv_blocks,
                        predicted.kv_blocks);
   const double overhead = share_of(predicted, kOverheadTerm);
-  if (overhead > 0.5)
+  const double speed = meter.higher_is_better ? measured.median / expected : expected / measured.median;
+  if (speed * overhead > 1)
+    return "the profile's barriers and fixed cost alone take longer than what was measured: measure the machine again "
+           "while it is quiet (trimeter hardware --force)";
+  if (overhead > 0.5 && speed < 1)
     return fmt::format("overhead-bound: {:.0f}% of the predicted time is barriers and fixed cost", overhead * 100);
   return "unexplained" + explain_by_all_formats(record, meter);
 }

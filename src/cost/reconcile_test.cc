@@ -112,6 +112,8 @@ TEST(Reconcile, SpeedMissesAreExplainedByWhatIsTrueAndOtherwiseStand) {
   overhead.predicted.terms = {{kWeightsBandwidthTerm, 0.4}, {kOverheadTerm, 0.6}};
   EXPECT_EQ(speed_explanation(record_of({overhead})),
             "overhead-bound: 60% of the predicted time is barriers and fixed cost");
+  overhead.measured->generation_tokens_per_s = Sampled::of({1990, 2000, 2010});  // in less than the 60% alone
+  EXPECT_EQ(speed_explanation(record_of({overhead})).find("the profile's barriers and fixed cost alone take longer"), 0u);
 
   RecordRun capacity = run;
   capacity.predicted.binds = "capacity";

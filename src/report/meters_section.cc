@@ -10,6 +10,8 @@
 namespace trimeter {
 namespace {
 
+constexpr double kNormal95 = 1.96;  // standard errors to either side of a mean that cover 95%
+
 bool is_time(const std::string& meter) { return meter.ends_with("_s") && !meter.ends_with("_per_s"); }
 
 std::string perplexity_text(double perplexity) {
@@ -50,7 +52,7 @@ void add_measured(Table& table, const RecordRun& run, bool is_baseline) {
              {interval_text("generation_tokens_per_s", m.generation_tokens_per_s), Tone::kFaint},
              {ratio, Tone::kFaint},
              {},
-             {m.quality ? "\u00b1" + perplexity_text(m.quality->perplexity_se) : "", Tone::kFaint}});
+             {m.quality ? "\u00b1" + perplexity_text(kNormal95 * m.quality->perplexity_se) : "", Tone::kFaint}});
 }
 
 }  // namespace

@@ -40,8 +40,8 @@ Section reconciliation_section(const Record& record) {
 Section ordering_section(const Record& record) {
   Items items;
   for (const auto& [meter, o] : record.ordering) {
-    std::string text = fmt::format("{}: predicted {}; measured {}", o.holds ? "holds" : "does not hold",
-                                   chain(o.predicted), chain(o.measured));
+    const char* verdict = !o.holds ? "does not hold" : o.predicted == o.measured ? "holds" : "not contradicted";
+    std::string text = fmt::format("{}: predicted {}; measured {}", verdict, chain(o.predicted), chain(o.measured));
     if (!o.explanation.empty()) text += "; " + o.explanation;
     items.push_back({meter_title(meter), text, o.holds ? Tone::kPlain : Tone::kBad});
   }

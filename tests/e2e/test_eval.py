@@ -24,6 +24,17 @@ def test_json_has_its_fields(lab):
     assert 128 * (out["windows"] - 1) < n_tokens <= 128 * out["windows"] + 1
 
 
+def test_perplexity_is_that_of_transformers(lab):
+    golden = lab.source / "tests" / "golden" / "perplexity"
+    for window in json.loads((golden / "golden.json").read_text())["windows"]:
+        for format, tolerance in (("bf16", 1e-3), ("fp32", 1e-5)):
+            out = json.loads(lab.ok("eval", lab.demo, "--text", golden / "passages.txt", "--context", window["context"],
+                                    "--format", format, "--json", *DEVICE).stdout)
+            wanted = window[format]
+            assert out["tokens_scored"] == wanted["tokens_scored"], (out, wanted)
+            assert math.isclose(out["perplexity"], wanted["perplexity"], rel_tol=tolerance), (format, out, wanted)
+
+
 def test_formats_differ_and_the_default_context_is_the_models(lab):
     text = text_file(lab)
     perplexity = {}
