@@ -68,6 +68,6 @@ endfunction()
 
 function(tm_add_test name label)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 600
+  set_tests_properties(${name} PROPERTIES LABELS ${label} TIMEOUT 1800
     ENVIRONMENT "TRIMETER_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
