@@ -18,15 +18,16 @@ namespace {
 
 class ModelRunner : public StepRunner {
  public:
-  ModelRunner(Forward& forward, const KvLayout& layout, KvMemory& memory)
-      : forward_(forward), layout_(layout), memory_(memory) {}
-  void run(const StepBatch& batch) override { forward_.run(batch, {layout_, memory_.data()}); }
+  ModelRunner(Forward& forward, const KvLayout& layout, KvMemory& memory, int memory_user)
+      : forward_(forward), layout_(layout), memory_(memory), memory_user_(memory_user) {}
+  void run(const StepBatch& batch) override { forward_.run(batch, {layout_, memory_.of(memory_user_).data()}); }
   std::span<const float> logits(std::span<const int32_t> rows) override { return forward_.logits(rows); }
 
  private:
   Forward& forward_;
   KvLayout layout_;
   KvMemory& memory_;  // asked each time: it moves when it grows
+  int memory_user_;
 };
 
 class LocalEngine : public Engine {
@@ -52,7 +53,8 @@ class LocalEngine : public Engine {
  private:
   void load(const EngineOptions& options, const Format& format);
   void profile();
-  void make_pool(const DeviceBudget& budget, const std::string& what);
+  void make_pool(const EngineOptions& options, const DeviceBudget& budget, const std::string& what);
+  void describe(const DeviceBudget& budget);
   GenerationLimits generation_limits(const EngineOptions& options) const;
 
   // At work in the KV memory as long as it lives, and longer if sequences are left in it.
@@ -106,17 +108,8 @@ LocalEngine::LocalEngine(const EngineOptions& options)
   profile();
   info_.memory = weights_.memory();
   info_.memory.activation_bytes = forward_->activation_high_water_bytes();
-  runner_ = std::make_unique<ModelRunner>(*forward_, layout_, *memory_);
-  make_pool(budget, what);
-  loop_ = std::make_unique<EngineLoop>(
-      limits_, info_.kv_blocks, generation_limits(options),
-      [this](int32_t token) {
-        return tokenizer_.is_special(token) ? std::string_view() : tokenizer_.token_bytes(token);
-      },
-      *runner_);
-  TM_CHECK(forward_->rope_bytes() + loop_->overhead_bytes() == info_.memory.overhead_bytes,
-           "{} bytes of overhead were taken, {} counted", forward_->rope_bytes() + loop_->overhead_bytes(),
-           info_.memory.overhead_bytes);
+  make_pool(options, budget, what);
+  describe(budget);
   TM_INFO("{}", init_engine_line(now_s() - begin_s));
 }
 
@@ -161,10 +154,26 @@ void LocalEngine::profile() {
   forward_->logits(rows);
 }
 
-void LocalEngine::make_pool(const DeviceBudget& budget, const std::string& what) {
+void LocalEngine::make_pool(const EngineOptions& options, const DeviceBudget& budget, const std::string& what) {
   info_.memory.overhead_bytes = forward_->rope_bytes() + block_table_bytes(limits_) + sampler_bytes(spec_);
-  info_.kv_blocks = blocks_that_fit(what, budget, info_.memory, limits_, layout_.block_bytes());
-  info_.memory.kv_bytes = info_.kv_blocks * layout_.block_bytes();
+  const int64_t n_blocks = blocks_that_fit(what, budget, info_.memory, limits_, layout_.block_bytes());
+  memory_user_ = memory_->add_user(n_blocks * layout_.block_bytes());
+  runner_ = std::make_unique<ModelRunner>(*forward_, layout_, *memory_, memory_user_);
+  loop_ = std::make_unique<EngineLoop>(
+      limits_, n_blocks, generation_limits(options),
+      [this](int32_t token) {
+        return tokenizer_.is_special(token) ? std::string_view() : tokenizer_.token_bytes(token);
+      },
+      *runner_);
+  TM_CHECK(forward_->rope_bytes() + loop_->overhead_bytes() == info_.memory.overhead_bytes,
+           "{} bytes of overhead were taken, {} counted", forward_->rope_bytes() + loop_->overhead_bytes(),
+           info_.memory.overhead_bytes);
+}
+
+// The pool as it is there, not as it was asked for: the blocks that the scheduler gives out, the bytes they lie in.
+void LocalEngine::describe(const DeviceBudget& budget) {
+  info_.kv_blocks = loop_->pool().n_blocks();
+  info_.memory.kv_bytes = std::ssize(memory_->of(memory_user_));
   info_.device_memory_bytes = budget.device_memory_bytes;
   info_.utilization = budget.utilization;
   info_.block_size = limits_.block_size;
@@ -173,7 +182,6 @@ void LocalEngine::make_pool(const DeviceBudget& budget, const std::string& what)
   info_.max_num_seqs = limits_.max_num_seqs;
   info_.max_num_batched_tokens = limits_.max_num_batched_tokens;
   info_.vocab_size = static_cast<int32_t>(spec_.vocab_size);
-  memory_user_ = memory_->add_user(info_.memory.kv_bytes);
   for (const std::string& line : kv_cache_lines(info_)) TM_INFO("{}", line);
 }
 

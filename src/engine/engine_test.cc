@@ -199,6 +199,32 @@ TEST(Engine, SeededSamplingDoesNotDependOnTheBatch) {
   EXPECT_NE(generate(engine, requests(engine, sampling)), alone);
 }
 
+// Counted by filling it: four sequences that fill all blocks to the last but one token stay; when one asks for a block
+// more, another one must go.
+TEST(Engine, ThePoolHoldsTheBlocksThatItSays) {
+  EngineOptions options = options_for("bf16", 1);
+  options.max_num_seqs = 4;
+  options.max_num_batched_tokens = 64;
+  options.kv_memory = std::make_shared<KvMemory>();
+  options = with_blocks(options, 24);
+  const auto engine = make_engine(options);
+  const int64_t n_blocks = engine->info().kv_blocks;
+  EXPECT_EQ(options.kv_memory->bytes(), n_blocks * kv_layout(demo_spec(), format("bf16"), 16).block_bytes());
+  EXPECT_EQ(options.kv_memory->bytes(), engine->info().memory.kv_bytes);
+  const auto n_prompt = static_cast<size_t>(n_blocks / 4 * 16 - 3);
+  const auto fill = [&](int32_t n_generated) {
+    engine->reset_prefix_cache();
+    std::vector<Request> four;
+    for (int32_t i = 0; i < 4; ++i)
+      four.push_back(
+          {.id = std::to_string(i), .prompt = std::vector<int32_t>(n_prompt, 10 + i), .sampling = greedy(n_generated)});
+    generate(*engine, std::move(four));
+    return engine->stats().n_preemptions;
+  };
+  EXPECT_EQ(fill(4), 0);
+  EXPECT_GT(fill(5), 0);
+}
+
 // Scored logits, by sequence and position, one after another.
 std::vector<std::vector<float>> score(Engine& engine, const Tokens& sequences, int max_batch) {
   std::vector<std::vector<float>> logits(sequences.size());
@@ -315,7 +341,10 @@ TEST(Engine, EnginesThatTakeTurnsShareOneKvMemory) {
   const auto a = make_engine(options);
   EngineOptions other = with_blocks(options, 300);
   const auto b = make_engine(other);
-  EXPECT_EQ(options.kv_memory->bytes(), b->info().memory.kv_bytes);
+  EXPECT_EQ(options.kv_memory->bytes(), 300 * b->info().block_bytes);
+  EXPECT_EQ(b->info().memory.kv_bytes, options.kv_memory->bytes());
+  EXPECT_EQ(a->info().kv_blocks, 256) << "its own limit, whatever lies behind";
+  EXPECT_EQ(a->info().memory.kv_bytes, 256 * a->info().block_bytes);
   const Tokens want = generate(shared_engine(), requests(shared_engine(), greedy()));
   int64_t n_hits[2];  // within a round only: what a left was overwritten by b
   for (int64_t& n : n_hits) {

@@ -11,7 +11,15 @@ int KvMemory::add_user(int64_t bytes) {
     buffer_ = Buffer(bytes, "KV cache", true);
     last_user_ = -1;
   }
-  return n_users_++;
+  users_.push_back(static_cast<size_t>(bytes));
+  return static_cast<int>(users_.size()) - 1;
+}
+
+std::span<std::byte> KvMemory::of(int user) {
+  const size_t bytes = users_.at(static_cast<size_t>(user));
+  TM_CHECK(static_cast<int64_t>(bytes) <= buffer_.size(), "user {} has {} bytes of a buffer of {}", user, bytes,
+           buffer_.size());
+  return {buffer_.data(), bytes};
 }
 
 bool KvMemory::begin(int user) {

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "tensor/buffer.h"
 
@@ -17,12 +19,13 @@ class KvMemory {
   bool begin(int user);
   void end(int user);
 
-  std::byte* data() { return buffer_.data(); }
+  // What is the user's: the first bytes of the buffer, as many as it asked for. Moves when the buffer grows.
+  std::span<std::byte> of(int user);
   int64_t bytes() const { return buffer_.size(); }
 
  private:
   Buffer buffer_;
-  int n_users_ = 0;
+  std::vector<size_t> users_;  // bytes of each
   int last_user_ = -1;
   bool working_ = false;
 };

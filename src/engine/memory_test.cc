@@ -63,6 +63,8 @@ TEST(KvMemory, GrowsAndTellsWhoseContentIsThere) {
   memory.end(a);
   const int b = memory.add_user(500);
   EXPECT_EQ(memory.bytes(), 1000);
+  EXPECT_EQ(memory.of(a).size(), 1000u);
+  EXPECT_EQ(memory.of(b).size(), 500u) << "its own share, not all that is there";
   EXPECT_FALSE(memory.begin(a)) << "a smaller user changes nothing until it works";
   memory.end(a);
   EXPECT_TRUE(memory.begin(b));

@@ -169,6 +169,7 @@ void Comparison::load_engines() {
     const EngineInfo& info = engines_.back()->info();
     run.kernel = {info.requested, info.executed, info.kernel_lines};
   }
+  record_.kv_buffer_bytes = kv_memory_->bytes();
 }
 
 void Comparison::measure() {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/stats.h"
 #include "meters/garbage.h"
@@ -10,8 +9,6 @@
 
 namespace trimeter {
 namespace {
-
-constexpr size_t kMaxWorst = 10;
 
 RecordKld summarise_kld(std::span<const double> kld) {
   return {.mean = mean(kld),
@@ -42,25 +39,6 @@ RecordQuality summarise(const TokenScores& format, const TokenScores& baseline) 
   quality.delta_p_mean = mean(format.delta_p);
   quality.delta_p_rms = std::sqrt(mean(delta_p_squared));
   return quality;
-}
-
-std::vector<WorstToken> worst_tokens(const TokenScores& scores, Passages passages) {
-  std::vector<size_t> order(scores.kld.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  const size_t n = std::min(kMaxWorst, order.size());
-  std::partial_sort(
-      order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
-      [&](size_t a, size_t b) { return scores.kld[a] != scores.kld[b] ? scores.kld[a] > scores.kld[b] : a < b; });
-  std::vector<WorstToken> worst;
-  for (size_t i = 0; i < n && scores.kld[order[i]] > 0; ++i) {
-    size_t passage = 0, position = order[i] + 1;  // a passage's first token has no score
-    while (position >= passages[passage].size()) position -= passages[passage++].size() - 1;
-    worst.push_back({.passage = static_cast<int>(passage),
-                     .position = static_cast<int>(position),
-                     .token = passages[passage][position],
-                     .kld = scores.kld[order[i]]});
-  }
-  return worst;
 }
 
 std::vector<RequestOutput> answer(Engine& engine, const QualityWorkload& workload) {
@@ -109,8 +87,7 @@ QualityReport measure_quality(std::span<const NamedEngine> engines, const Qualit
   const auto n_engines = static_cast<int64_t>(engines.size());
   if (progress) progress("outputs", 0, n_engines);
   for (size_t i = 0; i < engines.size(); ++i) {
-    FormatQuality format{engines[i].format, summarise(scores[i], scores[0]),
-                         worst_tokens(scores[i], workload.passages)};
+    FormatQuality format{engines[i].format, summarise(scores[i], scores[0])};
     std::vector<RequestOutput> answers = answer(*engines[i].engine, workload);
     if (i == 0) baseline = answers;
     add_outputs(answers, baseline, workload, format.quality);

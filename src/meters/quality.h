@@ -20,17 +20,9 @@ struct QualityWorkload {
   int32_t max_tokens = 64;
 };
 
-struct WorstToken {
-  int passage = 0;
-  int position = 0;   // in the passage, of the token that was to be predicted
-  int32_t token = 0;  // the true one
-  double kld = 0;
-};
-
 struct FormatQuality {
   std::string format;
   RecordQuality quality;
-  std::vector<WorstToken> worst;  // up to 10, largest KLD first
 };
 
 struct QualityReport {

@@ -18,6 +18,7 @@ class FullRecord {
     r.workload = {count(), count(), count(), number(), count(), 0.9, count(), count(), count(), count(), count()};
     r.runs = {run("bf16", 8101), run("awq", 8102)};
     r.runs[0].measured->ratio_to_baseline.reset();
+    r.kv_buffer_bytes = count();
     r.noise_floor = quality();
     r.reconciliation = {{"awq", "kv_blocks", number(), number(), number(), true, 0.005, "a term"}};
     r.ordering["kv_blocks"] = {{"awq", "bf16"}, {"bf16", "awq"}, true, "a tie"};

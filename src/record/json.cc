@@ -190,6 +190,7 @@ void describe(Archive& a, Ref<Archive, Record> r) {
   a("hardware", r.hardware);
   a("workload", r.workload);
   a("runs", r.runs);
+  a("kv_buffer_bytes", r.kv_buffer_bytes);
   a("noise_floor", r.noise_floor);
   a("reconciliation", r.reconciliation);
   a("ordering", r.ordering);

@@ -111,8 +111,8 @@ struct RecordReconciliation {
   std::string format, meter;  // meter: "generation_tokens_per_s", "kv_blocks", ...
   double predicted = 0, measured = 0, ratio = 0;
   bool within_band = false;
-  double band = 0;            // relative: 0.25 means +-25%
-  std::string explanation;    // of a miss: a term, or "unexplained"
+  double band = 0;          // relative: 0.25 means +-25%
+  std::string explanation;  // of a miss: a term, or "unexplained"
   bool operator==(const RecordReconciliation&) const = default;
 };
 
@@ -130,13 +130,14 @@ struct RecordVerdict {
 
 struct Record {
   static constexpr int kSchema = 1;
-  std::string version, commit;    // of trimeter
-  std::string started;            // UTC, ISO 8601
+  std::string version, commit;              // of trimeter
+  std::string started;                      // UTC, ISO 8601
   std::string predicted_at, measured_from;  // UTC; the first is never later than the second
   RecordModel model;
   RecordHardware hardware;
   RecordWorkload workload;
-  std::vector<RecordRun> runs;    // the first is the baseline
+  std::vector<RecordRun> runs;               // the first is the baseline
+  std::optional<int64_t> kv_buffer_bytes;    // measured: of the one buffer in which the formats' pools take turns
   std::optional<RecordQuality> noise_floor;  // the baseline against itself at another batch size
   std::vector<RecordReconciliation> reconciliation;
   std::map<std::string, RecordOrdering> ordering;  // by meter

@@ -48,6 +48,7 @@ TEST(Record, RoundTripKeepsEveryField) {
 
 TEST(Record, AbsentPartsStayAbsent) {
   Record record = full_record();
+  record.kv_buffer_bytes.reset();
   record.noise_floor.reset();
   record.verdict.reset();
   record.runs[1].measured->quality.reset();

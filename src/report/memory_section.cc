@@ -76,6 +76,9 @@ Section memory_section(const Record& record) {
   Section section{"Memory", "as measured; predicted where that differs", {}};
   for (size_t begin = 0; begin < record.runs.size(); begin += kFormatsPerTable)
     section.parts.push_back(ledger(record, begin, std::min(begin + kFormatsPerTable, record.runs.size())));
+  if (record.kv_buffer_bytes && record.runs.size() > 1)
+    section.parts.push_back(Items{{"", fmt::format("The pools take turns in one buffer of {} bytes, the largest one's.",
+                                                   with_commas(*record.kv_buffer_bytes))}});
   return section;
 }
 

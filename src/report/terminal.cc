@@ -125,7 +125,7 @@ void Terminal::items(const Items& items) {
   for (const Item& item : items)
     if (!item.label.empty()) hang = std::max(hang, kIndent + std::min(display_width(item.label), 30) + 2);
   for (const Item& item : items) {
-    const std::string shown = shortened(item.label, hang - kIndent - 2);
+    const std::string shown = item.label.empty() ? "" : shortened(item.label, hang - kIndent - 2);
     std::string lead = std::string(kIndent, ' ') + painted(shown, Tone::kStrong);
     lead += std::string(hang - kIndent - display_width(shown), ' ');
     for (const std::string& part : wrapped(item.text, kReportColumns - hang)) {

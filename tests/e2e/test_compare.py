@@ -41,6 +41,7 @@ def check_record(record):
         assert measured["kv_blocks"] * measured["block_bytes"] == memory["kv_bytes"]
         assert ("ratio_to_baseline" in measured) == (run is not record["runs"][0])
     bf16, fp8, awq = (run["measured"] for run in record["runs"])
+    assert record["kv_buffer_bytes"] == awq["memory"]["kv_bytes"]  # as the allocator has it
     assert awq["kv_blocks"] > fp8["kv_blocks"] > bf16["kv_blocks"]
     assert bf16["quality"]["kld"]["max"] == 0 and bf16["quality"]["top1_agreement"] == 1
     assert 0 < fp8["quality"]["kld"]["mean"] < awq["quality"]["kld"]["mean"]
