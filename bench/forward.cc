@@ -58,7 +58,7 @@ double step_seconds(Forward& forward, const KvView& kv, int batch, int n_new, in
 
 void bench(const std::filesystem::path& directory, const std::string& format_name, int threads) {
   ThreadPool pool(threads);
-  const Format& row = format(format_name);
+  const Format row = format(format_name);
   const ModelSpec spec = make_model_spec(read_hf_config(directory));
   LoadOptions options;
   for (int i = 0; i < 8; ++i) {

@@ -73,7 +73,7 @@ void InputStatistics::add(const float* x, int64_t n, ThreadPool& pool) {
   const PreparedInput input = fp32.take_prepared(arena, in, n, isa);
   pool.run([&](int thread) {
     const auto [first, last] = pool.share(in, thread);
-    if (first < last) fp32.prepare(xt.data(), first, last, input, isa);
+    if (first < last) fp32.prepare(packed, xt.data(), first, last, input, isa);
     pool.barrier();
     const auto [begin, end] = pool.share(in, thread, kTileRows);
     if (begin < end) fp32.multiply(packed, input, begin, end, nullptr, true, gram.data(), in, isa);

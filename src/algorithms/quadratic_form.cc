@@ -28,7 +28,7 @@ QuadraticForm::Scratch QuadraticForm::scratch() const {
 void QuadraticForm::evaluate(const float* d, int64_t n_rows, Scratch& scratch, double* values) const {
   PreparedInput input = scratch.input;
   input.n_tokens = n_rows;
-  fp32_.prepare(d, 0, n_rows, input, isa_);
+  fp32_.prepare(packed_, d, 0, n_rows, input, isa_);
   fp32_.multiply(packed_, input, 0, n_, nullptr, false, scratch.product.data(), n_, isa_);
   for (int64_t row = 0; row < n_rows; ++row) {
     double sum = 0;

@@ -88,7 +88,7 @@ LocalEngine::LocalEngine(const EngineOptions& options)
       tokenizer_(Tokenizer::open(options.model)),
       threads_(options.threads ? options.threads : std::make_shared<ThreadPool>()),
       memory_(options.kv_memory ? options.kv_memory : std::make_shared<KvMemory>()) {
-  const Format& format = engine_format(options, spec_);
+  const Format format = engine_format(options, spec_);
   const DeviceBudget budget = device_budget(options);
   const std::string what = fmt::format("{} in {}", options.model.string(), format.name);
   TM_INFO(

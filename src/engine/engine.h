@@ -38,7 +38,7 @@ struct EngineOptions {
 // Throws Error(kBadArgument) naming the option, wanted and got.
 EngineLimits engine_limits(const EngineOptions& options, const ModelSpec& spec);
 DeviceBudget device_budget(const EngineOptions& options);
-const Format& engine_format(const EngineOptions& options, const ModelSpec& spec);
+Format engine_format(const EngineOptions& options, const ModelSpec& spec);
 
 // Loads, profiles the largest step, sizes and allocates the KV pool. Refuses with Error before it loads anything what
 // the ledger says can't fit (kNoMemory), and what is wrong with the files (kBadFile, kNotFound, kUnsupported). One

@@ -33,7 +33,7 @@ DeviceBudget device_budget(const EngineOptions& options) {
   return {options.device_memory_bytes > 0 ? options.device_memory_bytes : machine / 4, options.utilization};
 }
 
-const Format& engine_format(const EngineOptions& options, const ModelSpec& spec) {
+Format engine_format(const EngineOptions& options, const ModelSpec& spec) {
   if (!options.format.empty()) return format(options.format);
   for (const Format& row : all_formats())
     if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype) return row;

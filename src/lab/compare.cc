@@ -66,7 +66,7 @@ Comparison::Comparison(const CompareOptions& options, const CompareEvents& event
   limits_ = engine_limits(options.engine, subject_.spec);
   budget_ = device_budget(options.engine);
   for (const std::string& name : options.formats) {
-    const Format& format = trimeter::format(name);
+    const Format format = trimeter::format(name);
     check_format_fits(subject_.spec, format);
     const MemoryBreakdown memory =
         memory_ledger(subject_.spec, format, limits_, active_isa(), budget_.device_memory_bytes, budget_.utilization);
@@ -137,7 +137,7 @@ void Comparison::predict_all() {
     workload.prompt_tokens.push_back(static_cast<int64_t>(prompt.tokens.size()));
   workload.max_tokens = options_.max_tokens;
   for (const std::string& name : options_.formats) {
-    const Format& format = trimeter::format(name);
+    const Format format = trimeter::format(name);
     const KernelPlan plan = scheme(format.scheme).plan(active_isa());
     RecordRun run;
     run.format = name;

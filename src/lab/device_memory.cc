@@ -11,7 +11,7 @@ namespace trimeter {
 void fit_device_memory(EngineOptions& options, const ModelSpec& model, int n_sequences) {
   if (options.device_memory_bytes != 0) return;
   const EngineLimits limits = engine_limits(options, model);
-  const Format& format = engine_format(options, model);
+  const Format format = engine_format(options, model);
   const int64_t blocks = (int64_t{limits.max_model_len} + limits.block_size - 1) / limits.block_size;
   const int64_t needed = weight_ledger(model, format).weights_bytes +
                          activation_bytes(model, format, limits, active_isa()) + overhead_bytes(model, limits) +

@@ -32,13 +32,13 @@ struct Forward::Impl {
   template <class Stages>
   void run_layer(int layer, float* x, Stages&& stages);
 
-  void norm_and_prepare(int thread, const float* x, const std::vector<float>& g, const Scheme& scheme,
+  void norm_and_prepare(int thread, const float* x, const std::vector<float>& g, const LinearWeight& linear,
                         const PreparedInput& prepared);
   void prepare(int thread, const LinearWeight& linear, const PreparedInput& prepared);
   void multiply(int thread, const LinearWeight& linear, const PreparedInput& x, bool accumulate, float* y);
   void rotate_and_cache(int thread, int layer);
   void attend(int thread, int layer);
-  void activate(int thread, const LayerWeights& layer);
+  void activate(int thread, const LinearWeight& down, const PreparedInput& prepared);
 
   const ModelWeights& weights;
   const ModelSpec& spec;
@@ -52,7 +52,10 @@ struct Forward::Impl {
   Arena arena;
   float *residual, *input, *projection, *logits;
   int64_t prepared_from;  // of the arena: what lies beyond is a piece's prepared inputs, one at a time
-  PreparedInput hidden_input, attention_input, mlp_input;
+  struct LayerInputs {
+    PreparedInput qkv, attention_out, gate_up, down;
+  };
+  std::vector<LayerInputs> inputs;  // of the piece; each linear's own, as layers may differ in their schemes
 
   // The piece being computed.
   KvView kv;
@@ -70,13 +73,14 @@ Forward::Impl::Impl(const ModelWeights& model_weights, const EngineLimits& engin
       pool(thread_pool),
       isa(kernel_isa),
       rope_table(spec, limits.max_model_len),
-      arena(activation_bytes(spec, *weights.format, limits, isa), "activations") {
+      arena(activation_bytes(spec, weights.format, limits, isa), "activations") {
   residual = arena.take<float>(sizes.residual);
   input = arena.take<float>(sizes.input);
   projection = arena.take<float>(sizes.projection);
   logits = arena.take<float>(sizes.logits);
   prepared_from = arena.used_bytes();
   rows.reserve(static_cast<size_t>(sizes.piece_rows));
+  inputs.resize(weights.layers.size());
   attention_begin.resize(static_cast<size_t>(pool.size()) + 1);
 }
 
@@ -111,29 +115,29 @@ void Forward::Impl::share_attention() {
     attention_begin[static_cast<size_t>(thread++)] = static_cast<int64_t>(rows.size()) * heads;
 }
 
-// The three share one place: each is dead before the next is prepared.
+// All share one place: each is dead before the next is prepared.
 void Forward::Impl::take_inputs(int64_t n_rows) {
-  const Scheme& scheme_of_layers = scheme(weights.format->scheme);
-  const std::pair<PreparedInput*, int64_t> wanted[] = {{&hidden_input, spec.hidden_size},
-                                                       {&attention_input, spec.n_heads * spec.head_dim},
-                                                       {&mlp_input, spec.intermediate_size}};
-  for (const auto& [prepared, width] : wanted) {
+  const auto take = [&](const LinearWeight& linear) {
     arena.reset(prepared_from);
-    *prepared = scheme_of_layers.take_prepared(arena, n_rows, width, isa);
+    return linear.scheme->take_prepared(arena, n_rows, linear.spec.shape.in, isa);
+  };
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const LayerWeights& layer = weights.layers[i];
+    inputs[i] = {take(layer.qkv), take(layer.attention_out), take(layer.gate_up), take(layer.down)};
   }
 }
 
-void Forward::Impl::norm_and_prepare(int thread, const float* x, const std::vector<float>& g, const Scheme& scheme,
-                                     const PreparedInput& prepared) {
+void Forward::Impl::norm_and_prepare(int thread, const float* x, const std::vector<float>& g,
+                                     const LinearWeight& linear, const PreparedInput& prepared) {
   const int64_t n = spec.hidden_size;
   const auto [begin, end] = pool.share(prepared.n_tokens, thread);
   for (int64_t t = begin; t < end; ++t) rms_norm(x + t * n, g.data(), spec.rms_norm_eps, n, input + t * n, isa);
-  if (begin < end) scheme.prepare(input, begin, end, prepared, isa);
+  if (begin < end) linear.scheme->prepare(linear.packed, input, begin, end, prepared, isa);
 }
 
 void Forward::Impl::prepare(int thread, const LinearWeight& linear, const PreparedInput& prepared) {
   const auto [begin, end] = pool.share(prepared.n_tokens, thread);
-  if (begin < end) linear.scheme->prepare(input, begin, end, prepared, isa);
+  if (begin < end) linear.scheme->prepare(linear.packed, input, begin, end, prepared, isa);
 }
 
 void Forward::Impl::multiply(int thread, const LinearWeight& linear, const PreparedInput& x, bool accumulate,
@@ -171,14 +175,14 @@ void Forward::Impl::attend(int thread, int layer) {
   }
 }
 
-void Forward::Impl::activate(int thread, const LayerWeights& layer) {
+void Forward::Impl::activate(int thread, const LinearWeight& down, const PreparedInput& prepared_down) {
   const int64_t n = spec.intermediate_size;
   const auto [begin, end] = pool.share(static_cast<int64_t>(rows.size()), thread);
   for (int64_t r = begin; r < end; ++r) {
     const float* gate = projection + r * 2 * n;
     silu_mul(gate, gate + n, n, input + r * n, isa);
   }
-  prepare(thread, layer.down, mlp_input);
+  prepare(thread, down, prepared_down);
 }
 
 // Calls stages(stage), or stages(stage, &linear) where `stage` leaves that linear's float inputs in `input`. `stages`
@@ -186,17 +190,17 @@ void Forward::Impl::activate(int thread, const LayerWeights& layer) {
 template <class Stages>
 void Forward::Impl::run_layer(int index, float* x, Stages&& stages) {
   const LayerWeights& layer = weights.layers[static_cast<size_t>(index)];
-  const Scheme& scheme = *layer.qkv.scheme;
-  stages([&](int t) { norm_and_prepare(t, x, layer.input_norm, scheme, hidden_input); }, &layer.qkv);
-  stages([&](int t) { multiply(t, layer.qkv, hidden_input, false, projection); });
+  const LayerInputs& in = inputs[static_cast<size_t>(index)];
+  stages([&](int t) { norm_and_prepare(t, x, layer.input_norm, layer.qkv, in.qkv); }, &layer.qkv);
+  stages([&](int t) { multiply(t, layer.qkv, in.qkv, false, projection); });
   stages([&](int t) { rotate_and_cache(t, index); });
   stages([&](int t) { attend(t, index); });
-  stages([&](int t) { prepare(t, layer.attention_out, attention_input); }, &layer.attention_out);
-  stages([&](int t) { multiply(t, layer.attention_out, attention_input, true, x); });
-  stages([&](int t) { norm_and_prepare(t, x, layer.post_attention_norm, scheme, hidden_input); }, &layer.gate_up);
-  stages([&](int t) { multiply(t, layer.gate_up, hidden_input, false, projection); });
-  stages([&](int t) { activate(t, layer); }, &layer.down);
-  stages([&](int t) { multiply(t, layer.down, mlp_input, true, x); });
+  stages([&](int t) { prepare(t, layer.attention_out, in.attention_out); }, &layer.attention_out);
+  stages([&](int t) { multiply(t, layer.attention_out, in.attention_out, true, x); });
+  stages([&](int t) { norm_and_prepare(t, x, layer.post_attention_norm, layer.gate_up, in.gate_up); }, &layer.gate_up);
+  stages([&](int t) { multiply(t, layer.gate_up, in.gate_up, false, projection); });
+  stages([&](int t) { activate(t, layer.down, in.down); }, &layer.down);
+  stages([&](int t) { multiply(t, layer.down, in.down, true, x); });
 }
 
 void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv_of_step,

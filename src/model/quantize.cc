@@ -78,9 +78,9 @@ Calibration::Calibration(const Checkpoint& checkpoint, const ModelSpec& spec,
 
   model_.spec = spec;
   model_.spec.n_layers = 1;
-  model_.format = &format(dense_scheme(spec.dtype).info().name);
+  model_.format = format(dense_scheme(spec.dtype).info().name);
   model_.layers.resize(1);
-  layout_ = kv_layout(model_.spec, *model_.format, kBlockSize);
+  layout_ = kv_layout(model_.spec, model_.format, kBlockSize);
   blocks_ = Buffer(std::ssize(block_table_) * layout_.block_bytes(), "calibration KV cache");
   forward_ = std::make_unique<Forward>(model_, limits, pool, active_isa());
   forward_->observe([this](int, LinearRole role, const float* x, int64_t n_tokens, int64_t in) {
@@ -200,15 +200,16 @@ LayerWeights LayerQuantizer::quantize() {
 
 }  // namespace
 
-std::vector<LayerWeights> quantize_awq(const Checkpoint& checkpoint, const ModelSpec& spec, const Scheme& scheme,
+std::vector<LayerWeights> quantize_awq(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                        const LoadOptions& options, ThreadPool& pool) {
+  const Format dense = trimeter::format(dense_scheme(spec.dtype).info().name);
   check_calibration(options.calibration, spec);
   Calibration calibration(checkpoint, spec, options.calibration, pool);
-  LayerQuantizer quantizer(calibration, scheme, pool);
+  LayerQuantizer quantizer(calibration, scheme(format.scheme), pool);
   std::vector<LayerWeights> layers;
   const auto n_layers = static_cast<int>(spec.n_layers);
   for (int layer = 0; layer < n_layers; ++layer) {
-    calibration.run(load_layer(checkpoint, spec, layer, dense_scheme(spec.dtype), pool));
+    calibration.run(load_layer(checkpoint, spec, layer, dense, pool));
     layers.push_back(quantizer.quantize());
     if (options.on_progress) options.on_progress("awq", layer + 1, n_layers);
   }

@@ -6,7 +6,8 @@
 
 namespace trimeter {
 
-// What load_weights calls for formats whose algorithm is "awq": all layers, searched and packed in `scheme`.
+// What load_weights calls for formats whose algorithm is "awq": all layers, searched and packed in the format's
+// schemes.
 //
 // Walks the checkpoint layer by layer. The layer's 16-bit (or fp32) weights, as the checkpoint has them, run over
 // options.calibration; the inputs of its four linears are summed into InputStatistics; the search (algorithms/awq.h)
@@ -24,7 +25,7 @@ namespace trimeter {
 //
 // Throws Error(kBadArgument) if options.calibration is empty or holds a token outside the vocabulary; otherwise as
 // load_layer. Reports options.on_progress("awq", layers done, n_layers).
-std::vector<LayerWeights> quantize_awq(const Checkpoint& checkpoint, const ModelSpec& spec, const Scheme& scheme,
+std::vector<LayerWeights> quantize_awq(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                        const LoadOptions& options, ThreadPool& pool);
 
 }  // namespace trimeter

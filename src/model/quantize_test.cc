@@ -95,7 +95,7 @@ std::vector<float> hidden_states(std::vector<LayerWeights> layers, const ModelSp
                                  const Checkpoint& checkpoint, const std::vector<int32_t>& tokens, ThreadPool& pool) {
   ModelWeights weights;
   weights.spec = spec;
-  weights.format = &format;
+  weights.format = format;
   weights.layers = std::move(layers);
   const auto n = static_cast<int32_t>(tokens.size());
   Forward forward(weights, {.max_model_len = n, .max_num_seqs = 1, .max_num_batched_tokens = n, .block_size = 16}, pool,
@@ -126,11 +126,11 @@ TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
   const ModelSpec spec = make_model_spec(make_config(GetParam(), 2));
   const RandomCheckpoint files(spec);
   const Checkpoint checkpoint = files.open();
-  const Scheme& int4 = scheme("int4_g128_zp");
+  const Format int4 = format("awq");
   ThreadPool pool(2);
   std::vector<LayerWeights> dense, nearest;
   for (int layer = 0; layer < spec.n_layers; ++layer) {
-    dense.push_back(load_layer(checkpoint, spec, layer, scheme("fp32"), pool));
+    dense.push_back(load_layer(checkpoint, spec, layer, format("fp32"), pool));
     nearest.push_back(load_layer(checkpoint, spec, layer, int4, pool));
   }
   std::vector<int> progress;
@@ -156,7 +156,7 @@ TEST_P(QuantizeAwq, SameBitsForAnyNumberOfThreads) {
   LoadOptions options;
   options.calibration = random_sequences(1);
   ThreadPool one(1), two(2);
-  const Scheme& int4 = scheme("int4_g128_zp");
+  const Format int4 = format("awq");
   const auto a = quantize_awq(checkpoint, spec, int4, options, one);
   const auto b = quantize_awq(checkpoint, spec, int4, options, two);
   const auto same = [](const LinearWeight& x, const LinearWeight& y) {
@@ -184,7 +184,7 @@ TEST(QuantizeAwqErrors, CalibrationIsChecked) {
     LoadOptions options;
     options.calibration = std::move(calibration);
     try {
-      quantize_awq(checkpoint, spec, scheme("int4_g128_zp"), options, pool);
+      quantize_awq(checkpoint, spec, format("awq"), options, pool);
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), Errc::kBadArgument);
       return e.what();

@@ -1,7 +1,10 @@
 #include "model/weights.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <set>
 
 #include "base/error.h"
@@ -118,15 +121,15 @@ void load_embedding(const Checkpoint& checkpoint, DType held_as, ThreadPool& poo
 }
 
 // How an algorithm makes the layers; the formats' algorithms by name.
-using LoadLayers = std::vector<LayerWeights> (*)(const Checkpoint&, const ModelSpec&, const Scheme&, const LoadOptions&,
+using LoadLayers = std::vector<LayerWeights> (*)(const Checkpoint&, const ModelSpec&, const Format&, const LoadOptions&,
                                                  ThreadPool&);
 
-std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Scheme& scheme,
+std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                           const LoadOptions& options, ThreadPool& pool) {
   std::vector<LayerWeights> layers;
   const auto n_layers = static_cast<int>(spec.n_layers);
   for (int layer = 0; layer < n_layers; ++layer) {
-    layers.push_back(load_layer(checkpoint, spec, layer, scheme, pool));
+    layers.push_back(load_layer(checkpoint, spec, layer, format, pool));
     if (options.on_progress) options.on_progress("weights", layer + 1, n_layers);
   }
   return layers;
@@ -152,16 +155,19 @@ int64_t float_bytes(const std::vector<float>& values) { return static_cast<int64
 
 bool needs_calibration(const Format& format) { return find_algorithm(format).needs_calibration; }
 
-LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Scheme& scheme,
+LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool) {
   const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
   LayerWeights weights;
   weights.input_norm = read_norm(checkpoint, norm_name(layer, "input_layernorm"), spec, pool);
   weights.post_attention_norm = read_norm(checkpoint, norm_name(layer, "post_attention_layernorm"), spec, pool);
-  weights.qkv = load_linear(checkpoint, linears[0], scheme, pool);
-  weights.attention_out = load_linear(checkpoint, linears[1], scheme, pool);
-  weights.gate_up = load_linear(checkpoint, linears[2], scheme, pool);
-  weights.down = load_linear(checkpoint, linears[3], scheme, pool);
+  const auto load = [&](const LinearSpec& linear) {
+    return load_linear(checkpoint, linear, linear_scheme(spec, format, linear), pool);
+  };
+  weights.qkv = load(linears[0]);
+  weights.attention_out = load(linears[1]);
+  weights.gate_up = load(linears[2]);
+  weights.down = load(linears[3]);
   return weights;
 }
 
@@ -172,10 +178,10 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
   check_no_stranger(checkpoint, spec, directory);
   ModelWeights weights;
   weights.spec = spec;
-  weights.format = &format;
-  weights.layers = find_algorithm(format).load_layers(checkpoint, spec, scheme(format.scheme), options, pool);
+  weights.format = format;
+  weights.layers = find_algorithm(format).load_layers(checkpoint, spec, format, options, pool);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
-  weights.lm_head = load_linear(checkpoint, spec.lm_head(), linear_scheme(spec, format, LinearRole::kLmHead), pool);
+  weights.lm_head = load_linear(checkpoint, spec.lm_head(), linear_scheme(spec, format, spec.lm_head()), pool);
   if (!spec.tie_word_embeddings) load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);
   return weights;
 }
@@ -209,14 +215,21 @@ MemoryBreakdown ModelWeights::memory() const {
 
 std::vector<std::string> ModelWeights::kernel_lines(Isa isa) const {
   std::vector<std::string> lines;
-  const LayerWeights& layer = layers.front();
-  for (const LinearWeight* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down, &lm_head}) {
-    const KernelPlan plan = linear->scheme->plan(isa);
-    std::string line = fmt::format("{}: {}: {} requested, {} executed", name(linear->spec.role), plan.kernel,
-                                   plan.requested, plan.executed);
-    if (!plan.reason.empty()) line += ": " + plan.reason;
-    lines.push_back(std::move(line));
+  const auto add = [&](const std::string& who, const Scheme& scheme) {
+    const KernelPlan plan = scheme.plan(isa);
+    lines.push_back(fmt::format("{}: {}: {} requested, {} executed{}{}", who, plan.kernel, plan.requested,
+                                plan.executed, plan.reason.empty() ? "" : ": ", plan.reason));
+  };
+  for (const auto linear_of :
+       {&LayerWeights::qkv, &LayerWeights::attention_out, &LayerWeights::gate_up, &LayerWeights::down}) {
+    std::map<const Scheme*, std::vector<size_t>> layers_of;
+    for (size_t i = 0; i < layers.size(); ++i) layers_of[(layers[i].*linear_of).scheme].push_back(i);
+    const std::string_view role = name((layers.front().*linear_of).spec.role);
+    for (const auto& [scheme, indices] : layers_of)
+      add(layers_of.size() == 1 ? std::string(role) : fmt::format("{} of layers {}", role, fmt::join(indices, " ")),
+          *scheme);
   }
+  add(std::string(name(LinearRole::kLmHead)), *lm_head.scheme);
   return lines;
 }
 

@@ -29,7 +29,7 @@ struct LayerWeights {
 
 struct ModelWeights {
   ModelSpec spec;
-  const Format* format = nullptr;
+  Format format;
   std::vector<LayerWeights> layers;
   std::vector<float> final_norm;
   LinearWeight lm_head;
@@ -52,8 +52,9 @@ struct LoadOptions {
 
 bool needs_calibration(const Format& format);
 
-// One layer of the checkpoint in `scheme`, nearest codes (Scheme::quantize_rtn), packed. Gives the file's pages back.
-LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Scheme& scheme,
+// One layer of the checkpoint in the format's schemes, nearest codes (Scheme::quantize_rtn), packed. Gives the file's
+// pages back.
+LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool);
 
 // Throws Error with file, tensor, wanted and got. Layers come from load_layer, or from the format's algorithm

@@ -44,7 +44,7 @@ ModelSpec tiny_spec(int64_t n_layers, int threads) {
 ModelWeights tiny_model(const ModelSpec& spec, const Format& format, ThreadPool& pool) {
   ModelWeights weights;
   weights.spec = spec;
-  weights.format = &format;
+  weights.format = format;
   const Scheme& scheme_of_layers = scheme(format.scheme);
   const std::vector<float> ones(static_cast<size_t>(spec.hidden_size), 1.0f);
   for (int layer = 0; layer < spec.n_layers; ++layer) {
@@ -57,7 +57,7 @@ ModelWeights tiny_model(const ModelSpec& spec, const Format& format, ThreadPool&
     made.down = random_linear(linears[3], scheme_of_layers, pool);
   }
   weights.final_norm = ones;
-  weights.lm_head = random_linear(spec.lm_head(), linear_scheme(spec, format, LinearRole::kLmHead), pool);
+  weights.lm_head = random_linear(spec.lm_head(), linear_scheme(spec, format, spec.lm_head()), pool);
   return weights;
 }
 
@@ -66,7 +66,7 @@ struct StepSeconds {
 };
 
 StepSeconds tiny_step(const HardwareProfile& profile, ThreadPool& team, Isa isa, int64_t n_layers) {
-  const Format& baseline = format("bf16");
+  const Format baseline = format("bf16");
   const int n = team.size();
   const ModelSpec spec = tiny_spec(n_layers, n);
   const ModelWeights weights = tiny_model(spec, baseline, team);

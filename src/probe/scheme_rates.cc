@@ -43,7 +43,7 @@ class Problem {
     prepared_ = scheme.take_prepared(arena_, n_tokens, shape.in, isa);
     prepare(n_tokens);
   }
-  void prepare(int64_t n_tokens) { scheme_.prepare(inputs_.data(), 0, n_tokens, prepared_, isa_); }
+  void prepare(int64_t n_tokens) { scheme_.prepare(weight_, inputs_.data(), 0, n_tokens, prepared_, isa_); }
   void multiply(int64_t n_tokens) { multiply(weight_, n_tokens); }
   // Adds copies of the matrix until they have `bytes`.
   void copy_until(int64_t bytes) {

@@ -12,7 +12,7 @@ inline std::vector<float> multiply_all(const Scheme& scheme, const PackedWeight&
   const MatShape shape = weight.shape;
   Arena arena(scheme.prepared_bytes(n_tokens, shape.in, isa));
   const PreparedInput input = scheme.take_prepared(arena, n_tokens, shape.in, isa);
-  scheme.prepare(x.data(), 0, n_tokens, input, isa);
+  scheme.prepare(weight, x.data(), 0, n_tokens, input, isa);
   std::vector<float> y(n_tokens * shape.out);
   scheme.multiply(weight, input, 0, shape.out, nullptr, false, y.data(), shape.out, isa);
   return y;

@@ -15,6 +15,7 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "schemes/integer_grid.h"
 #include "schemes/tile.h"
 #include "tensor/buffer.h"
 #include "tensor/dtype.h"
@@ -35,9 +36,14 @@ struct DenseRows {
 struct CanonicalWeight {
   MatShape shape;
   std::vector<DenseRows> dense;  // schemes of floats: the parts, stacked
-  std::vector<uint8_t> codes;    // schemes of codes: [out, in], one code per byte (int8 as two's complement)
-  std::vector<float> scales;     // [out or 1, n_groups or 1], as the scheme says
-  std::vector<uint8_t> zeros;    // [out, n_groups] if the scheme has zero points
+  // Schemes of codes: [out, in], one code per byte (integers: schemes/integer_grid.h). Schemes of ggml blocks: the
+  // blocks as they lie in a file, [out, bytes of a row].
+  std::vector<uint8_t> codes;
+  std::vector<float> scales;  // [out or 1, n_groups or 1], as the scheme says; block 128 x 128: [out blocks, in blocks]
+  std::vector<uint8_t> zeros;  // [out, n_groups] if the scheme has zero points
+  float input_scale = 0;       // of activations, schemes with a static one
+  // Act-order, schemes that have it: the group of each input [in], every group with group_size of them (GPTQ's g_idx).
+  std::vector<int32_t> group_of_input;
 };
 
 struct WeightBytes {
@@ -46,13 +52,13 @@ struct WeightBytes {
 };
 
 struct SchemeInfo {
-  std::string_view name;   // "int4_g128_zp"
-  std::string_view title;  // "W4A16 per-group(128), zero points"
-  double bits_per_weight;  // of the values alone
-  int64_t group_size;      // along `in`; 0: the scheme has no groups
-  DType activation;        // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3
-  DType kv_dtype;          // KV cache dtype that goes with it unless the user says otherwise; kBF16 means "the model's"
-  std::string_view requested;  // arithmetic asked for: "bf16", "fp8", "fp32"
+  std::string_view name;              // "int4_g128_zp"
+  std::string_view title;             // "W4A16 per-group(128), zero points"
+  double bits_per_weight;             // of the values alone
+  int64_t group_size;                 // along `in`; 0: the scheme has no groups
+  DType activation;                   // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3
+  std::string_view requested;         // arithmetic asked for: "bf16", "fp8", "int8", "fp32"
+  const IntegerGrid* grid = nullptr;  // of the codes, for algorithms that choose them one by one; nullptr: none
 };
 
 // Which kernel a linear of this scheme gets on a machine: pure, printable, the same for loader, cost model and report.
@@ -76,6 +82,9 @@ struct PackedWeight {
   MatShape shape;
   Buffer values, scales;      // sizes are the ledger's, with rows padded to a multiple of 16 (WeightBytes says so)
   float tensor_scale = 1.0f;  // schemes with one scale per tensor
+  float input_scale = 0;      // as CanonicalWeight's
+  // Act-order: packed column k is input input_order[k]; empty if they lie in their own order. In WeightBytes: scales.
+  std::vector<int32_t> input_order;
 };
 
 class Scheme {
@@ -101,9 +110,9 @@ class Scheme {
   virtual int64_t prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const = 0;
   virtual PreparedInput take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa isa) const = 0;
   // Fills tokens [token_begin, token_end) of `prepared` from x [n_tokens, in] float: rounds or quantizes as the scheme
-  // says. Tokens are independent of each other.
-  virtual void prepare(const float* x, int64_t token_begin, int64_t token_end, const PreparedInput& prepared,
-                       Isa isa) const = 0;
+  // says, with the weight's own input_scale and input_order where there are any. Tokens are independent of each other.
+  virtual void prepare(const PackedWeight& weight, const float* x, int64_t token_begin, int64_t token_end,
+                       const PreparedInput& prepared, Isa isa) const = 0;
   // y[t, row] (+)= sum_k x[t,k] w[row,k] + bias[row] for all tokens and rows [row_begin, row_end), row_begin a multiple
   // of kTileRows. y is [n_tokens, ldy]. bias may be null. accumulate adds to what y holds (the residual).
   // Batch-invariant: an output's bits depend on its row of w and its token's x alone, whatever n_tokens and the range.

@@ -68,15 +68,16 @@ Problem make_problem(const Scheme& scheme, MatShape shape, ThreadPool& pool) {
 struct Prepared {
   Arena arena;
   PreparedInput input;
-  Prepared(const Scheme& scheme, const float* x, int64_t n_tokens, int64_t in, Isa isa)
-      : arena(scheme.prepared_bytes(n_tokens, in, isa)), input(scheme.take_prepared(arena, n_tokens, in, isa)) {
-    EXPECT_EQ(arena.used_bytes(), scheme.prepared_bytes(n_tokens, in, isa));
-    scheme.prepare(x, 0, n_tokens, input, isa);
+  Prepared(const Scheme& scheme, const PackedWeight& weight, const float* x, int64_t n_tokens, Isa isa)
+      : arena(scheme.prepared_bytes(n_tokens, weight.shape.in, isa)),
+        input(scheme.take_prepared(arena, n_tokens, weight.shape.in, isa)) {
+    EXPECT_EQ(arena.used_bytes(), scheme.prepared_bytes(n_tokens, weight.shape.in, isa));
+    scheme.prepare(weight, x, 0, n_tokens, input, isa);
   }
 };
 
 std::vector<float> multiply(const Scheme& scheme, const Problem& p, int64_t n_tokens, Isa isa) {
-  Prepared prepared(scheme, p.x.data(), n_tokens, p.shape.in, isa);
+  Prepared prepared(scheme, p.packed, p.x.data(), n_tokens, isa);
   std::vector<float> y(n_tokens * p.shape.out);
   scheme.multiply(p.packed, prepared.input, 0, p.shape.out, nullptr, false, y.data(), p.shape.out, isa);
   return y;
@@ -158,7 +159,7 @@ TEST_P(SchemeSuite, AnOutputHasTheSameBitsInEveryBatchAndRange) {
         ASSERT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << name(isa) << " batch of " << n_tokens;
       }
       for (int64_t t = 0; t < kMaxTokens; ++t) {
-        Prepared one(scheme, &p.x[t * shape.in], 1, shape.in, isa);
+        Prepared one(scheme, p.packed, &p.x[t * shape.in], 1, isa);
         std::vector<float> y(shape.out);
         for (int64_t row = 0; row < shape.out; row += kTileRows)
           scheme.multiply(p.packed, one.input, row, std::min(shape.out, row + kTileRows), nullptr, false, y.data(),
@@ -177,7 +178,7 @@ TEST_P(SchemeSuite, BiasAndResidualAreAddedAndNothingElseIsWritten) {
   for (const Isa isa : runnable_isas()) {
     const std::vector<float> plain = multiply(scheme, p, n_tokens, isa);
     const std::vector<float> before = random_floats(n_tokens * ldy, 4);
-    Prepared prepared(scheme, p.x.data(), n_tokens, shape.in, isa);
+    Prepared prepared(scheme, p.packed, p.x.data(), n_tokens, isa);
     for (const bool accumulate : {false, true}) {
       std::vector<float> y = before;
       scheme.multiply(p.packed, prepared.input, row_begin, row_end, bias.data(), accumulate, y.data(), ldy, isa);

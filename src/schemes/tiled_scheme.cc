@@ -38,8 +38,8 @@ PreparedInput TiledScheme::take_prepared(Arena& arena, int64_t n_tokens, int64_t
   return prepared;
 }
 
-void TiledScheme::prepare(const float* x, int64_t token_begin, int64_t token_end, const PreparedInput& prepared,
-                          Isa isa) const {
+void TiledScheme::prepare(const PackedWeight&, const float* x, int64_t token_begin, int64_t token_end,
+                          const PreparedInput& prepared, Isa isa) const {
   kernels(isa).prepare({.x = x,
                         .in = prepared.in,
                         .token_begin = token_begin,

@@ -16,8 +16,8 @@ class TiledScheme : public Scheme {
   KernelPlan plan(Isa isa) const final;
   int64_t prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const final;
   PreparedInput take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa isa) const final;
-  void prepare(const float* x, int64_t token_begin, int64_t token_end, const PreparedInput& prepared,
-               Isa isa) const final;
+  void prepare(const PackedWeight& weight, const float* x, int64_t token_begin, int64_t token_end,
+               const PreparedInput& prepared, Isa isa) const final;
   void multiply(const PackedWeight& weight, const PreparedInput& x, int64_t row_begin, int64_t row_end,
                 const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const final;
 

@@ -3,21 +3,19 @@
 #include "base/error.h"
 
 namespace trimeter {
-namespace {
 
-constexpr Format kFormats[] = {
+std::span<const Format> all_formats() {
+  static const Format kFormats[] = {
 #define TM_FORMAT(name, scheme, algorithm, container, summary) {name, scheme, algorithm, container, summary},
 #include "formats.def"
 #undef TM_FORMAT
-};
+  };
+  return kFormats;
+}
 
-}  // namespace
-
-std::span<const Format> all_formats() { return kFormats; }
-
-const Format& format(std::string_view wanted) {
+Format format(std::string_view wanted) {
   std::string names;
-  for (const Format& row : kFormats) {
+  for (const Format& row : all_formats()) {
     if (row.name == wanted) return row;
     names += names.empty() ? "" : ", ";
     names += row.name;

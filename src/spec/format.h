@@ -1,5 +1,6 @@
 // The one list of formats: what a user can name.
 #pragma once
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -7,16 +8,19 @@
 namespace trimeter {
 
 struct Format {
-  std::string_view name;       // "awq"
-  std::string_view scheme;     // a name of schemes/schemes.def
-  std::string_view algorithm;  // "none", "amax", "awq"
-  std::string_view container;  // "written as": "safetensors", "vllm-fp8", "autoawq"
-  std::string_view summary;    // one line for `trimeter formats`
+  std::string name;       // "awq"
+  std::string scheme;     // a name of schemes/schemes.def: of the decoder layers' linears
+  std::string algorithm;  // "none", "amax", "awq"
+  std::string container;  // "written as": "safetensors", "vllm-fp8", "autoawq"
+  std::string summary;    // one line for `trimeter formats`
+  // Linears held in another scheme than the rule says (a checkpoint's ignore list, a mixed recipe): module_name() of
+  // the linear -> scheme.
+  std::map<std::string, std::string> scheme_of_module = {};
 };
 
 // The rows of formats.def, in its order.
 std::span<const Format> all_formats();
 // Throws Error(kBadArgument) with the names there are.
-const Format& format(std::string_view name);
+Format format(std::string_view name);
 
 }  // namespace trimeter

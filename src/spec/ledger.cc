@@ -35,15 +35,18 @@ const Scheme& dense_scheme(DType dtype) {
   TM_CHECK(false, "no dense scheme of {}", name(dtype));
 }
 
-const Scheme& linear_scheme(const ModelSpec& model, const Format& format, LinearRole role) {
-  return role == LinearRole::kLmHead ? dense_scheme(dense_dtype(model, format)) : scheme(format.scheme);
+const Scheme& linear_scheme(const ModelSpec& model, const Format& format, const LinearSpec& linear) {
+  if (!format.scheme_of_module.empty())
+    if (const auto found = format.scheme_of_module.find(module_name(linear)); found != format.scheme_of_module.end())
+      return scheme(found->second);
+  return linear.role == LinearRole::kLmHead ? dense_scheme(dense_dtype(model, format)) : scheme(format.scheme);
 }
 
 void check_format_fits(const ModelSpec& model, const Format& format) {
-  std::vector<LinearSpec> linears = model.linears_of_layer(0);
+  std::vector<LinearSpec> linears = model.linears();
   linears.push_back(model.lm_head());
   for (const LinearSpec& linear : linears) {
-    const std::string reason = linear_scheme(model, format, linear.role).refuses(linear.shape);
+    const std::string reason = linear_scheme(model, format, linear).refuses(linear.shape);
     if (!reason.empty())
       throw Error(Errc::kUnsupported, "format {}: {} ({}): {}", format.name, name(linear.role), linear.parts[0].tensor,
                   reason);
@@ -56,12 +59,12 @@ KvLayout kv_layout(const ModelSpec& model, const Format& format, int64_t block_s
 
 MemoryBreakdown weight_ledger(const ModelSpec& model, const Format& format) {
   MemoryBreakdown memory;
-  for (const LinearSpec& linear : model.linears_of_layer(0)) {
-    const WeightBytes bytes = linear_scheme(model, format, linear.role).bytes(linear.shape);
-    memory.linear_bytes += model.n_layers * bytes.total();
-    memory.scales_bytes += model.n_layers * bytes.scales;
+  for (const LinearSpec& linear : model.linears()) {
+    const WeightBytes bytes = linear_scheme(model, format, linear).bytes(linear.shape);
+    memory.linear_bytes += bytes.total();
+    memory.scales_bytes += bytes.scales;
   }
-  memory.embedding_bytes = linear_scheme(model, format, LinearRole::kLmHead).bytes(model.lm_head().shape).total();
+  memory.embedding_bytes = linear_scheme(model, format, model.lm_head()).bytes(model.lm_head().shape).total();
   if (!model.tie_word_embeddings)
     memory.embedding_bytes += model.vocab_size * model.hidden_size * size_of(dense_dtype(model, format));
   memory.norm_bytes = norm_and_bias_elements(model) * kF32Bytes;
@@ -88,10 +91,10 @@ ForwardScratch forward_scratch(const ModelSpec& model, const EngineLimits& limit
 int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa) {
   const ForwardScratch scratch = forward_scratch(model, limits);
   int64_t prepared =
-      linear_scheme(model, format, LinearRole::kLmHead).prepared_bytes(scratch.logit_rows, model.hidden_size, isa);
-  for (const LinearSpec& linear : model.linears_of_layer(0))
-    prepared = std::max(
-        prepared, linear_scheme(model, format, linear.role).prepared_bytes(scratch.piece_rows, linear.shape.in, isa));
+      linear_scheme(model, format, model.lm_head()).prepared_bytes(scratch.logit_rows, model.hidden_size, isa);
+  for (const LinearSpec& linear : model.linears())
+    prepared = std::max(prepared,
+                        linear_scheme(model, format, linear).prepared_bytes(scratch.piece_rows, linear.shape.in, isa));
   int64_t bytes = prepared;
   for (const int64_t elements : {scratch.residual, scratch.input, scratch.projection, scratch.logits})
     bytes += Arena::bytes_for(elements * kF32Bytes);

@@ -24,8 +24,9 @@ struct EngineLimits {
 // checkpoint's if that has 16 bits, otherwise bf16.
 DType dense_dtype(const ModelSpec& model, const Format& format);
 const Scheme& dense_scheme(DType dtype);
-// The scheme of one linear: the format's for the decoder layers, the dense dtype's for lm_head.
-const Scheme& linear_scheme(const ModelSpec& model, const Format& format, LinearRole role);
+// The scheme of one linear: what format.scheme_of_module says; otherwise the format's for the decoder layers, the dense
+// dtype's for lm_head.
+const Scheme& linear_scheme(const ModelSpec& model, const Format& format, const LinearSpec& linear);
 // Throws Error(kUnsupported), naming format, tensor and reason, if a scheme cannot hold one of the model's matrices.
 void check_format_fits(const ModelSpec& model, const Format& format);
 

@@ -106,6 +106,19 @@ std::string_view name(LinearRole role) {
   return kNames[static_cast<int>(role)];
 }
 
+std::string module_name(const LinearSpec& linear) {
+  if (linear.role == LinearRole::kLmHead) return "lm_head";
+  const bool attention = linear.role == LinearRole::kQkv || linear.role == LinearRole::kAttentionOut;
+  return fmt::format("model.layers.{}.{}.{}", linear.layer, attention ? "self_attn" : "mlp", name(linear.role));
+}
+
+std::vector<LinearSpec> ModelSpec::linears() const {
+  std::vector<LinearSpec> all;
+  for (int layer = 0; layer < n_layers; ++layer)
+    for (LinearSpec& linear : linears_of_layer(layer)) all.push_back(std::move(linear));
+  return all;
+}
+
 std::vector<LinearSpec> ModelSpec::linears_of_layer(int layer) const {
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const int64_t q_rows = n_heads * head_dim, kv_rows = n_kv_heads * head_dim;

@@ -27,6 +27,8 @@ struct LinearSpec {
   bool has_bias;
   std::vector<LinearPart> parts;
 };
+// vLLM's name of the fused linear: "model.layers.0.self_attn.qkv_proj", "model.layers.0.mlp.down_proj", "lm_head".
+std::string module_name(const LinearSpec& linear);
 
 struct ModelSpec {
   std::string architecture;    // "Qwen2ForCausalLM"
@@ -40,6 +42,7 @@ struct ModelSpec {
   std::vector<int32_t> eos_token_ids;
 
   std::vector<LinearSpec> linears_of_layer(int layer) const;  // qkv, o, gate_up, down
+  std::vector<LinearSpec> linears() const;                    // of all layers, in their order
   LinearSpec lm_head() const;                                 // parts[0] is the embedding if tied
   int64_t n_parameters() const;
 };

@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <map>
 
 #include "spec/ledger.h"
 
@@ -7,26 +7,37 @@ namespace {
 
 constexpr int64_t kF32Bytes = 4;
 
-OpCost linear_cost(const ModelSpec& model, const Format& format, const LinearSpec& linear, int64_t n_tokens,
-                   int64_t count) {
-  const Scheme& linear_scheme_ = linear_scheme(model, format, linear.role);
+OpCost linear_cost(const LinearSpec& linear, const Scheme& scheme, int64_t n_tokens, int64_t count) {
   OpCost cost;
   cost.name = name(linear.role);
   cost.count = count;
-  cost.weight_bytes = linear_scheme_.bytes(linear.shape).total() + (linear.has_bias ? linear.shape.out * kF32Bytes : 0);
+  cost.weight_bytes = scheme.bytes(linear.shape).total() + (linear.has_bias ? linear.shape.out * kF32Bytes : 0);
   cost.activation_bytes = n_tokens * (linear.shape.in + linear.shape.out) * kF32Bytes;
   cost.flops = 2.0 * static_cast<double>(n_tokens) * static_cast<double>(linear.shape.out * linear.shape.in);
-  cost.scheme = linear_scheme_.info().name;
+  cost.scheme = scheme.info().name;
   cost.shape = linear.shape;
   cost.n_tokens = n_tokens;
   return cost;
 }
 
-void add_linear(std::vector<OpCost>& ops, const ModelSpec& model, const Format& format, const LinearSpec& linear,
-                int64_t n_tokens, int64_t per_step) {
+void add_linear(std::vector<OpCost>& ops, const LinearSpec& linear, const Scheme& scheme, int64_t n_tokens,
+                int64_t per_step) {
   const int64_t whole = n_tokens / kPieceRows, rest = n_tokens % kPieceRows;
-  if (whole > 0) ops.push_back(linear_cost(model, format, linear, kPieceRows, per_step * whole));
-  if (rest > 0) ops.push_back(linear_cost(model, format, linear, rest, per_step));
+  if (whole > 0) ops.push_back(linear_cost(linear, scheme, kPieceRows, per_step * whole));
+  if (rest > 0) ops.push_back(linear_cost(linear, scheme, rest, per_step));
+}
+
+// One entry for the layers whose linear of a role has the same scheme.
+void add_layers(std::vector<OpCost>& ops, const ModelSpec& model, const Format& format, int64_t n_tokens) {
+  for (LinearSpec& linear : model.linears_of_layer(0)) {
+    std::map<std::string_view, int64_t> n_layers;  // of a scheme
+    if (format.scheme_of_module.empty())
+      n_layers[linear_scheme(model, format, linear).info().name] = model.n_layers;
+    else
+      for (linear.layer = 0; linear.layer < model.n_layers; ++linear.layer)
+        ++n_layers[linear_scheme(model, format, linear).info().name];
+    for (const auto& [scheme_name, count] : n_layers) add_linear(ops, linear, scheme(scheme_name), n_tokens, count);
+  }
 }
 
 OpCost elementwise_cost(std::string op_name, int64_t count, int64_t n_tokens, int64_t activation_bytes, double flops) {
@@ -69,11 +80,11 @@ std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, co
                                  4.0 * static_cast<double>(visible) * static_cast<double>(q_width)));
   ops.back().kv_bytes = visible * kv_width * dense_bytes;
   ops.push_back(elementwise_cost("silu_mul", layers, n, n * inter * 3 * kF32Bytes, as_flops(n * inter * 5)));
-  for (const LinearSpec& linear : model.linears_of_layer(0)) add_linear(ops, model, format, linear, n, layers);
+  add_layers(ops, model, format, n);
   if (step.n_logit_rows > 0) {
     const int64_t rows = step.n_logit_rows;
     ops.push_back(elementwise_cost("rms_norm", 1, rows, rows * hidden * 2 * kF32Bytes, as_flops(rows * hidden * 4)));
-    add_linear(ops, model, format, model.lm_head(), rows, 1);
+    add_linear(ops, model.lm_head(), linear_scheme(model, format, model.lm_head()), rows, 1);
   }
   return ops;
 }

@@ -21,7 +21,6 @@ const Scheme& bf16_scheme() {
                                               .bits_per_weight = 16,
                                               .group_size = 0,
                                               .activation = DType::kBF16,
-                                              .kv_dtype = DType::kBF16,
                                               .requested = "bf16"},
                                              bf16_kernel_table);
   return scheme;

@@ -21,7 +21,6 @@ const Scheme& fp16_scheme() {
                                              .bits_per_weight = 16,
                                              .group_size = 0,
                                              .activation = DType::kF16,
-                                             .kv_dtype = DType::kF16,
                                              .requested = "fp16"},
                                             fp16_kernel_table);
   return scheme;

@@ -21,7 +21,6 @@ const Scheme& fp32_scheme() {
                                              .bits_per_weight = 32,
                                              .group_size = 0,
                                              .activation = DType::kF32,
-                                             .kv_dtype = DType::kF32,
                                              .requested = "fp32"},
                                             fp32_kernel_table);
   return scheme;

@@ -16,7 +16,6 @@ constexpr SchemeInfo kInfo{.name = "fp8_e4m3",
                            .bits_per_weight = 8,
                            .group_size = 0,
                            .activation = DType::kF8E4M3,
-                           .kv_dtype = DType::kBF16,
                            .requested = "fp8"};
 constexpr int64_t kStep = 4;
 

@@ -12,14 +12,14 @@ namespace trimeter {
 namespace {
 
 constexpr int64_t kGroup = 128, kStep = 8, kGroupBytes = 40;  // of 16 rows
-constexpr float kMaxCode = 15;
+constexpr IntegerGrid kGrid{.bits = 4, .zero_points = true, .group_size = kGroup};
 constexpr SchemeInfo kInfo{.name = "int4_g128_zp",
                            .title = "W4A16 per-group(128), zero points",
                            .bits_per_weight = 4,
                            .group_size = kGroup,
                            .activation = DType::kBF16,
-                           .kv_dtype = DType::kBF16,
-                           .requested = "bf16"};
+                           .requested = "bf16",
+                           .grid = &kGrid};
 
 // Bit of the word at which k's nibble begins.
 int shift_of(int64_t k) { return static_cast<int>(k % 8 / 2 * 4 + k % 2 * 16); }
@@ -41,18 +41,6 @@ struct RowPlace {
 };
 
 float to_f16_value(float scale) { return f16_to_float(f16_from_float(scale)); }
-
-// The grid of one group: AutoAWQ's pseudo_quantize_tensor, with two differences. The range is widened to hold 0, as its
-// zero point assumes; and the scale is rounded to the fp16 it is stored in before the codes are chosen.
-void quantize_group(const float* values, uint8_t* codes, float* scale, uint8_t* zero) {
-  const auto [least, largest] = std::minmax_element(values, values + kGroup);
-  const float low = std::min(*least, 0.0f), high = std::max(*largest, 0.0f);
-  *scale = to_f16_value(std::clamp((high - low) / kMaxCode, 1e-5f / kMaxCode, 65504.0f));
-  const float offset = std::clamp(-std::nearbyint(low / *scale), 0.0f, kMaxCode);
-  *zero = static_cast<uint8_t>(offset);
-  for (int64_t k = 0; k < kGroup; ++k)
-    codes[k] = static_cast<uint8_t>(std::clamp(std::nearbyint(values[k] / *scale) + offset, 0.0f, kMaxCode));
-}
 
 class Int4G128Zp final : public TiledScheme {
  public:
@@ -78,7 +66,11 @@ class Int4G128Zp final : public TiledScheme {
       read_finite_row(parts, shape, row, values.data());
       for (int64_t g = 0; g < n_groups(shape.in); ++g) {
         const int64_t i = row * n_groups(shape.in) + g;
-        quantize_group(&values[g * kGroup], &weight.codes[i * kGroup], &weight.scales[i], &weight.zeros[i]);
+        const std::span<const float> group = std::span(values).subspan(g * kGroup, kGroup);
+        const IntegerGrid::Point point = kGrid.fit(group);
+        weight.scales[i] = point.scale;
+        weight.zeros[i] = point.zero;
+        for (int64_t k = 0; k < kGroup; ++k) weight.codes[i * kGroup + k] = kGrid.code(group[k], point);
       }
     }
     return weight;
@@ -138,7 +130,7 @@ class Int4G128Zp final : public TiledScheme {
                  static_cast<int64_t>(weight.zeros.size()) == n_scales,
              "{}: {} codes, {} scales, {} zero points for {} x {}", kInfo.name, weight.codes.size(),
              weight.scales.size(), weight.zeros.size(), shape.out, shape.in);
-    const auto fits = [](uint8_t code) { return code <= kMaxCode; };
+    const auto fits = [](uint8_t code) { return code <= static_cast<float>(kGrid.max_code()); };
     TM_CHECK(std::all_of(weight.codes.begin(), weight.codes.end(), fits) &&
                  std::all_of(weight.zeros.begin(), weight.zeros.end(), fits),
              "{}: a code or a zero point above 15", kInfo.name);
