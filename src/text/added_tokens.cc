@@ -9,12 +9,6 @@ namespace {
 
 uint64_t edge(int32_t node, char byte) { return static_cast<uint64_t>(node) << 8 | static_cast<uint8_t>(byte); }
 
-size_t start_of_character_before(std::string_view text, size_t offset) {
-  do --offset;
-  while (offset > 0 && (static_cast<uint8_t>(text[offset]) & 0xC0) == 0x80);
-  return offset;
-}
-
 bool touches_word(std::string_view text, size_t begin, size_t end) {
   return (begin > 0 && is_word_character(utf8_step(text, start_of_character_before(text, begin)).code)) ||
          (end < text.size() && is_word_character(utf8_step(text, end).code));

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "text/utf8.h"
+
 namespace trimeter {
 namespace {
 
@@ -55,6 +57,18 @@ std::vector<Piece> apply(SplitBehavior behavior, std::vector<Piece> pieces) {
   return pieces;
 }
 
+std::string_view spaced(const SplitStep& spec, std::string_view word, bool first, std::deque<std::string>& storage) {
+  if (spec.space != " " && word.find(' ') != std::string_view::npos) {
+    storage.emplace_back(word);
+    replace_all(storage.back(), " ", spec.space);
+    word = storage.back();
+  }
+  const bool prefixed =
+      spec.prefix == SplitStep::Prefix::kAlways || (spec.prefix == SplitStep::Prefix::kFirst && first);
+  if (!prefixed || word.starts_with(spec.space)) return word;
+  return storage.emplace_back(fmt::format("{}{}", spec.space, word));
+}
+
 }  // namespace
 
 PreTokenizer::PreTokenizer(const std::vector<SplitStep>& steps, const std::string& where) {
@@ -65,21 +79,30 @@ PreTokenizer::PreTokenizer(const std::vector<SplitStep>& steps, const std::strin
   }
 }
 
-std::vector<std::string_view> PreTokenizer::words(std::string_view text, std::deque<std::string>& storage) const {
+std::vector<std::string_view> PreTokenizer::words(std::string_view text, bool at_start,
+                                                  std::deque<std::string>& storage) const {
   std::vector<std::string_view> words;
   if (!text.empty()) words.push_back(text);
+  bool starts = at_start;  // whether words[0] is how the whole text begins
   for (const Step& step : steps_) {
     std::vector<std::string_view> finer;
-    for (std::string_view word : words) {
-      if (step.spec.prefix_space && word[0] != ' ') word = storage.emplace_back(fmt::format(" {}", word));
+    bool finer_starts = false;
+    for (size_t i = 0; i < words.size(); ++i) {
+      const bool first = starts && i == 0;
+      const std::string_view word = spaced(step.spec, words[i], first, storage);
       if (step.regex.empty()) {
+        finer_starts |= first;
         finer.push_back(word);
         continue;
       }
-      for (const Piece& p : apply(step.spec.behavior, match_pieces(step.regex[0], word, step.spec.invert)))
-        if (p.begin < p.end) finer.push_back(word.substr(p.begin, p.end - p.begin));
+      for (const Piece& p : apply(step.spec.behavior, match_pieces(step.regex[0], word, step.spec.invert))) {
+        if (p.begin == p.end) continue;
+        finer_starts |= first && p.begin == 0;
+        finer.push_back(word.substr(p.begin, p.end - p.begin));
+      }
     }
     words = std::move(finer);
+    starts = finer_starts;
   }
   return words;
 }

@@ -13,23 +13,26 @@ namespace trimeter {
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
 struct SplitStep {
-  std::string pattern;  // a regular expression; a literal comes escaped
+  std::string pattern;  // a regular expression; a literal comes escaped; empty: no split
   SplitBehavior behavior = SplitBehavior::kIsolated;
   bool invert = false;  // the matches are what lies between those of the pattern
-  bool prefix_space =
-      false;  // ByteLevel's add_prefix_space: each piece that begins with none gets one, before the split
+  // Before the split:
+  std::string space = " ";  // what takes the place of each space (Metaspace: U+2581)
+  enum class Prefix { kNever, kFirst, kAlways };
+  Prefix prefix = Prefix::kNever;  // put `space` in front of a piece that has none: of the text's beginning, of any
 };
 
 class PreTokenizer {
  public:
   PreTokenizer(const std::vector<SplitStep>& steps, const std::string& where);
-  // The words of text, in order; those that a prefix space made longer live in `storage`.
-  std::vector<std::string_view> words(std::string_view text, std::deque<std::string>& storage) const;
+  // The words of text, in order; those that a step rewrote live in `storage`. at_start: it is how the whole text
+  // begins.
+  std::vector<std::string_view> words(std::string_view text, bool at_start, std::deque<std::string>& storage) const;
 
  private:
   struct Step {
     SplitStep spec;
-    std::vector<Regex> regex;  // none for a step that only adds a prefix space
+    std::vector<Regex> regex;  // none for a step that does not split
   };
   std::vector<Step> steps_;
 };

@@ -5,11 +5,8 @@
 
 #include "base/error.h"
 #include "io/file.h"
-#include "text/added_tokens.h"
-#include "text/bpe.h"
-#include "text/byte_level.h"
-#include "text/pre_tokenizer.h"
-#include "text/tokenizer_file.h"
+#include "text/gguf_vocabulary.h"
+#include "text/tokenizer_parts.h"
 #include "text/utf8.h"
 
 namespace trimeter {
@@ -21,71 +18,81 @@ constexpr size_t kMaxCachedWords = 1 << 15, kMaxCachedWordBytes = 64;
 // The words of one encode() call that have been encoded before.
 class WordCache {
  public:
-  explicit WordCache(const Bpe& bpe) : bpe_(bpe) {}
+  explicit WordCache(const TokenModel& model) : model_(model) {}
   void encode(std::string_view word, std::vector<int32_t>& out) {
     if (const auto found = tokens_.find(word); found != tokens_.end()) {
       out.insert(out.end(), found->second.begin(), found->second.end());
       return;
     }
     const size_t before = out.size();
-    bpe_.encode(word, out);
+    model_.encode(word, out);
     if (word.size() <= kMaxCachedWordBytes && tokens_.size() < kMaxCachedWords)
       tokens_.emplace(word, std::vector<int32_t>(out.begin() + static_cast<std::ptrdiff_t>(before), out.end()));
   }
 
  private:
-  const Bpe& bpe_;
+  const TokenModel& model_;
   std::unordered_map<std::string, std::vector<int32_t>, StringHash, std::equal_to<>> tokens_;
 };
 
-// What tokenizers' ByteLevel decoder makes of a token: text that isn't in the alphabet stands for itself.
-std::string decoded_bytes(const std::string& token) {
-  auto bytes = bytes_of_alphabet(token);
-  return bytes ? std::move(*bytes) : token;
+std::unique_ptr<TokenModel> make_model(std::variant<BpeParts, UnigramParts>&& parts, const std::string& path) {
+  if (const auto* bpe = std::get_if<BpeParts>(&parts)) return std::make_unique<Bpe>(*bpe, path);
+  return std::make_unique<Unigram>(std::get<UnigramParts>(std::move(parts)));
+}
+
+// By id; the ids of parts.
+std::vector<std::string_view> texts_by_id(const TokenIds& ids) {
+  int32_t largest = -1;
+  for (const auto& [token, id] : ids) largest = std::max(largest, id);
+  std::vector<std::string_view> texts(static_cast<size_t>(largest + 1));
+  for (const auto& [token, id] : ids) texts[static_cast<size_t>(id)] = token;
+  return texts;
 }
 
 }  // namespace
 
 struct Tokenizer::Impl {
-  Impl(TokenizerFile file, const std::string& path);
+  Impl(TokenizerParts parts, const std::string& path);
 
-  bool normalizes;
+  Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  Bpe bpe;
   AddedTokenFinder in_raw_text, in_normalized_text;
-  TokenIds ids;                    // by text, added tokens included
-  std::vector<std::string> bytes;  // by id; empty for an id that no token has
-  std::vector<bool> special;       // by id
+  TokenIds ids;                               // by text, added tokens included
+  std::deque<std::string> normalized_tokens;  // what normalization made of those that are looked for behind it
+  std::vector<bool> special;                  // by id
+  std::unique_ptr<TokenModel> model;
+  std::unique_ptr<TokenDecoder> decoder;
   std::vector<int32_t> prefix, suffix;
   std::string chat_template, bos_token, eos_token;
 };
 
-Tokenizer::Impl::Impl(TokenizerFile file, const std::string& path)
-    : normalizes(file.nfc),
-      pre_tokenizer(file.split_steps, path + ": pre_tokenizer"),
-      bpe(file.vocab, file.merges, file.ignore_merges, path),
-      ids(std::move(file.vocab)),
-      prefix(std::move(file.prefix)),
-      suffix(std::move(file.suffix)),
-      chat_template(std::move(file.chat_template)),
-      bos_token(std::move(file.bos_token)),
-      eos_token(std::move(file.eos_token)) {
-  for (const AddedToken& token : file.added_tokens) {
-    ids.emplace(token.content, token.id);
-    if (token.normalized)
-      in_normalized_text.add(token, normalizes ? nfc(token.content) : token.content);
-    else
+Tokenizer::Impl::Impl(TokenizerParts parts, const std::string& path)
+    : normalizer(parts.normalizer_steps, path + ": normalizer"),
+      pre_tokenizer(parts.split_steps, path + ": pre_tokenizer"),
+      ids(vocab_of(parts)),
+      model(make_model(std::move(parts.model), path)),
+      prefix(std::move(parts.prefix)),
+      suffix(std::move(parts.suffix)),
+      chat_template(std::move(parts.chat_template)),
+      bos_token(std::move(parts.bos_token)),
+      eos_token(std::move(parts.eos_token)) {
+  for (const AddedToken& token : parts.added_tokens) ids.emplace(token.content, token.id);
+  std::vector<std::string_view> texts = texts_by_id(ids);
+  special.resize(texts.size());
+  std::vector<bool> is_added(texts.size());
+  for (const AddedToken& token : parts.added_tokens) {
+    const auto id = static_cast<size_t>(token.id);
+    special[id] = token.special;
+    is_added[id] = true;
+    if (token.normalized) {
+      normalized_tokens.push_back(normalizer.apply(token.content));
+      in_normalized_text.add(token, normalized_tokens.back());
+      texts[id] = normalized_tokens.back();
+    } else {
       in_raw_text.add(token, token.content);
+    }
   }
-  int32_t largest = -1;
-  for (const auto& [token, id] : ids) largest = std::max(largest, id);
-  bytes.resize(static_cast<size_t>(largest + 1));
-  special.resize(static_cast<size_t>(largest + 1));
-  for (const auto& [token, id] : ids) bytes[static_cast<size_t>(id)] = decoded_bytes(token);
-  for (const AddedToken& token : file.added_tokens) {
-    special[static_cast<size_t>(token.id)] = token.special;
-    if (token.normalized && normalizes) bytes[static_cast<size_t>(token.id)] = decoded_bytes(nfc(token.content));
-  }
+  decoder = std::make_unique<TokenDecoder>(std::move(parts.decoder), texts, is_added);
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -106,9 +113,13 @@ Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view con
   return Tokenizer(std::make_unique<Impl>(parse_tokenizer_file(tokenizer_json, config_json, path), path));
 }
 
+Tokenizer Tokenizer::from_gguf(const GgufVocabulary& vocabulary, const std::string& path) {
+  return Tokenizer(std::make_unique<Impl>(parts_of_gguf(vocabulary, path), path));
+}
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
   require_utf8(text);
-  WordCache cache(impl_->bpe);
+  WordCache cache(*impl_->model);
   std::deque<std::string> storage;
   std::vector<int32_t> out;
   if (add_special_tokens) out = impl_->prefix;
@@ -117,14 +128,15 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
       out.push_back(raw_id);
       continue;
     }
-    const std::string normalized = impl_->normalizes ? nfc(raw) : std::string(raw);
+    const std::string normalized = impl_->normalizer.apply(raw);
     for (const auto& [piece, id] : impl_->in_normalized_text.split(normalized)) {
       if (id >= 0) {
         out.push_back(id);
         continue;
       }
       storage.clear();
-      for (const std::string_view word : impl_->pre_tokenizer.words(piece, storage)) cache.encode(word, out);
+      const bool at_start = raw.data() == text.data() && piece.data() == normalized.data();
+      for (const std::string_view word : impl_->pre_tokenizer.words(piece, at_start, storage)) cache.encode(word, out);
     }
   }
   if (add_special_tokens) out.insert(out.end(), impl_->suffix.begin(), impl_->suffix.end());
@@ -132,15 +144,18 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special_t
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> tokens, bool skip_special_tokens) const {
-  std::string bytes;
-  for (const int32_t token : tokens)
-    if (!skip_special_tokens || !is_special(token)) bytes += token_bytes(token);
-  return replace_invalid_utf8(bytes);
+  std::vector<int32_t> shown;
+  for (const int32_t token : tokens) {
+    if (token < 0) throw Error(Errc::kBadArgument, "wanted a token id, got {}", token);
+    if (token >= vocab_size() || !impl_->decoder->has(token)) continue;
+    if (!skip_special_tokens || !is_special(token)) shown.push_back(token);
+  }
+  return impl_->decoder->decode(shown);
 }
 
 std::string_view Tokenizer::token_bytes(int32_t token) const {
   if (token < 0) throw Error(Errc::kBadArgument, "wanted a token id, got {}", token);
-  return token < vocab_size() ? std::string_view(impl_->bytes[static_cast<size_t>(token)]) : std::string_view();
+  return token < vocab_size() ? impl_->decoder->bytes(token) : std::string_view();
 }
 
 bool Tokenizer::is_special(int32_t token) const {
@@ -152,7 +167,7 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
   return found == impl_->ids.end() ? std::nullopt : std::optional(found->second);
 }
 
-int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(impl_->bytes.size()); }
+int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(impl_->special.size()); }
 
 const std::string& Tokenizer::chat_template() const { return impl_->chat_template; }
 const std::string& Tokenizer::bos_token() const { return impl_->bos_token; }

@@ -1,6 +1,4 @@
 // Each way a tokenizer.json can be wrong or beyond us, with the words it is refused in.
-#include "text/tokenizer_file.h"
-
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -23,15 +21,15 @@ struct Refusal {
 };
 
 const Refusal kRefusals[] = {
-    {"UnigramModel", "/model/type", R"("Unigram")", Errc::kUnsupported,
-     "model.type: model 'Unigram' (BPE is) is not supported"},
+    {"Model", "/model/type", R"("WordPiece")", Errc::kUnsupported,
+     "model.type: model 'WordPiece' (BPE and Unigram are) is not supported"},
+    {"UnigramOfBytes", "/model/type", R"("Unigram")", Errc::kUnsupported,
+     "model 'Unigram' with the pre-tokenizer ByteLevel"},
     {"Normalizer", "/normalizer", R"({"type": "Lowercase"})", Errc::kUnsupported, "normalizer: normalizer 'Lowercase'"},
-    {"NestedNormalizer", "/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "NFKC"}]})",
-     Errc::kUnsupported, "normalizer.normalizers[0]: normalizer 'NFKC'"},
-    {"Metaspace", "/pre_tokenizer", R"({"type": "Metaspace"})", Errc::kUnsupported, "pre-tokenizer 'Metaspace'"},
-    {"NoPreTokenizer", "/pre_tokenizer", "null", Errc::kUnsupported, "pre-tokenizer 'null'"},
-    {"NoByteLevel", "/pre_tokenizer", R"({"type": "Sequence", "pretokenizers": []})", Errc::kUnsupported,
-     "without ByteLevel"},
+    {"NestedNormalizer", "/normalizer", R"({"type": "Sequence", "normalizers": [{"type": "BertNormalizer"}]})",
+     Errc::kUnsupported, "normalizer.normalizers[0]: normalizer 'BertNormalizer'"},
+    {"PreTokenizer", "/pre_tokenizer", R"({"type": "Punctuation"})", Errc::kUnsupported, "pre-tokenizer 'Punctuation'"},
+    {"NoByteLevel", "/pre_tokenizer", "null", Errc::kUnsupported, "'ByteLevel' without the pre-tokenizer ByteLevel"},
     {"SplitBehindByteLevel", "/pre_tokenizer/pretokenizers/0", R"({"type": "ByteLevel"})", Errc::kUnsupported,
      "'ByteLevel' behind ByteLevel"},
     {"BadRegex", "/pre_tokenizer/pretokenizers/0/pattern/Regex", R"("(a")", Errc::kBadFile,
@@ -39,7 +37,7 @@ const Refusal kRefusals[] = {
     {"EmptyRegex", "/pre_tokenizer/pretokenizers/0/pattern/Regex", R"("")", Errc::kBadFile,
      "a pattern that is not empty"},
     {"Behavior", "/pre_tokenizer/pretokenizers/0/behavior", R"("Sideways")", Errc::kBadFile, "got \"Sideways\""},
-    {"Decoder", "/decoder", R"({"type": "Metaspace"})", Errc::kUnsupported, "decoder 'Metaspace'"},
+    {"Decoder", "/decoder", R"({"type": "Metaspace"})", Errc::kUnsupported, "decoder 'Metaspace' with the pre"},
     {"PostProcessor", "/post_processor", R"({"type": "RobertaProcessing"})", Errc::kUnsupported,
      "post-processor 'RobertaProcessing'"},
     {"TemplateToken", "/post_processor/processors/1/single/0/SpecialToken/id", R"("<s>")", Errc::kBadFile,
@@ -50,8 +48,8 @@ const Refusal kRefusals[] = {
      Errc::kBadFile, "wanted the id of a token in the vocabulary"},
     {"TemplateWithoutText", "/post_processor/processors/1/single", "[]", Errc::kBadFile, "wanted the text once"},
     {"MergeProduct", "/model/merges/0", R"(["!", "\""])", Errc::kBadFile,
-     "model.merges[0] ('!', '\"'): wanted '!\"' in model.vocab, got no such token"},
-    {"MergePart", "/model/merges/0", R"("zq x")", Errc::kBadFile, "wanted 'zq' in model.vocab"},
+     "merges[0] ('!', '\"'): wanted '!\"' in the vocabulary, got no such token"},
+    {"MergePart", "/model/merges/0", R"("zq x")", Errc::kBadFile, "wanted 'zq' in the vocabulary"},
     {"MergeForm", "/model/merges/0", R"("abc")", Errc::kBadFile,
      "model.merges[0]: wanted a pair of tokens, got \"abc\""},
     {"MergeOfThree", "/model/merges/0", R"("a b c")", Errc::kBadFile, "wanted a pair of tokens"},
@@ -60,7 +58,7 @@ const Refusal kRefusals[] = {
     {"OneIdForTwo", "/model/vocab/!", "1", Errc::kBadFile, "model.vocab: wanted one id for each token"},
     {"VocabIsList", "/model/vocab", "[]", Errc::kBadFile, "model.vocab: wanted an object, got []"},
     {"MissingByte", "/model/vocab", R"({"a": 0})", Errc::kBadFile,
-     "model.vocab: wanted a token '\xC4\x80' for byte 0x00, got none"},
+     "vocabulary: wanted a token '\xC4\x80' for byte 0x00, got none"},
     {"Dropout", "/model/dropout", "0.1", Errc::kUnsupported, "model.dropout: dropout"},
     {"Affix", "/model/end_of_word_suffix", R"("</w>")", Errc::kUnsupported,
      "model.end_of_word_suffix: '</w>' on tokens"},
@@ -113,7 +111,7 @@ TEST(TokenizerFile, RefusesWhatIsNoTokenizer) {
   expect_error("", "", Errc::kBadFile, "not valid JSON");
   expect_error(tiny().dump().substr(0, 5000), "", Errc::kBadFile, "not valid JSON");
   expect_error("[]", "", Errc::kBadFile, "wanted an object");
-  expect_error("{}", "", Errc::kUnsupported, "pre-tokenizer 'null'");
+  expect_error("{}", "", Errc::kUnsupported, "decoder 'null'");
   expect_error(std::string(100000, '['), "", Errc::kBadFile, "nesting: wanted at most");
 }
 

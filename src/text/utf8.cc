@@ -12,8 +12,6 @@
 namespace trimeter {
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
 // Length of a sequence by its first byte and the range its second byte must lie in (Unicode 15, table 3-7): this is
 // where overlong forms, surrogates and codes past U+10FFFF are kept out.
 struct Lead {
@@ -40,7 +38,8 @@ size_t take_whole(std::string_view bytes, std::string& out) {
   while (offset < bytes.size()) {
     const Utf8Step step = utf8_step(bytes, offset);
     if (step.kind == Utf8Kind::kTruncated) break;
-    out += step.kind == Utf8Kind::kInvalid ? kReplacement : bytes.substr(offset, static_cast<size_t>(step.length));
+    out += step.kind == Utf8Kind::kInvalid ? kReplacementCharacter
+                                           : bytes.substr(offset, static_cast<size_t>(step.length));
     offset += static_cast<size_t>(step.length);
   }
   return offset;
@@ -77,7 +76,7 @@ void require_utf8(std::string_view text) {
 std::string replace_invalid_utf8(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size());
-  if (take_whole(bytes, out) < bytes.size()) out += kReplacement;
+  if (take_whole(bytes, out) < bytes.size()) out += kReplacementCharacter;
   return out;
 }
 
@@ -85,6 +84,47 @@ void append_utf8(std::string& out, char32_t code) {
   uint8_t bytes[4];
   const auto n = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code), bytes);
   out.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(n));
+}
+
+bool is_utf8(std::string_view bytes) {
+  size_t offset = 0;
+  while (offset < bytes.size()) {
+    const Utf8Step step = utf8_step(bytes, offset);
+    if (step.kind != Utf8Kind::kCharacter) return false;
+    offset += static_cast<size_t>(step.length);
+  }
+  return true;
+}
+
+size_t start_of_character_before(std::string_view text, size_t offset) {
+  do --offset;
+  while (offset > 0 && (static_cast<uint8_t>(text[offset]) & 0xC0) == 0x80);
+  return offset;
+}
+
+size_t end_of_grapheme(std::string_view text, size_t offset) {
+  utf8proc_int32_t state = 0;
+  Utf8Step step = utf8_step(text, offset);
+  for (;;) {
+    offset += static_cast<size_t>(step.length);
+    if (offset == text.size()) return offset;
+    const Utf8Step next = utf8_step(text, offset);
+    if (utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(step.code),
+                                         static_cast<utf8proc_int32_t>(next.code), &state))
+      return offset;
+    step = next;
+  }
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  std::string out;
+  size_t covered = 0;
+  for (size_t found = text.find(from); found != std::string::npos; found = text.find(from, covered)) {
+    out.append(text, covered, found - covered);
+    out += to;
+    covered = found + from.size();
+  }
+  if (covered > 0) text = out.append(text, covered);
 }
 
 bool is_white_space(char32_t code) {
@@ -115,17 +155,20 @@ bool is_word_character(char32_t code) {
   return circled_letter || code == 0x200C || code == 0x200D;
 }
 
-std::string nfc(std::string_view text) {
+std::string normalized(std::string_view text, UnicodeForm form) {
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x80; }))
     return std::string(text);
+  const bool composed = form == UnicodeForm::kNfc || form == UnicodeForm::kNfkc;
+  const bool compatible = form == UnicodeForm::kNfkc || form == UnicodeForm::kNfkd;
+  const int options =
+      UTF8PROC_STABLE | (composed ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) | (compatible ? UTF8PROC_COMPAT : 0);
   utf8proc_uint8_t* raw = nullptr;
   const utf8proc_ssize_t n =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
-                   &raw, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+                   &raw, static_cast<utf8proc_option_t>(options));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(raw, &std::free);
   if (n < 0)
-    throw Error(Errc::kBadArgument, "text of {} bytes has no normalization form C: {}", text.size(),
-                utf8proc_errmsg(n));
+    throw Error(Errc::kBadArgument, "text of {} bytes has no normalization form: {}", text.size(), utf8proc_errmsg(n));
   return {reinterpret_cast<const char*>(raw), static_cast<size_t>(n)};
 }
 
@@ -139,7 +182,7 @@ std::string Utf8Stream::push(std::string_view bytes) {
 std::string Utf8Stream::finish() {
   const bool cut_short = !pending_.empty();
   pending_.clear();
-  return cut_short ? std::string(kReplacement) : std::string();
+  return cut_short ? std::string(kReplacementCharacter) : std::string();
 }
 
 }  // namespace trimeter
