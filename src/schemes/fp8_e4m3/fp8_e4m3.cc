@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "schemes/dense.h"
@@ -40,12 +41,13 @@ class Fp8E4M3 final : public TiledScheme {
     }
     CanonicalWeight weight;
     weight.shape = shape;
-    weight.scales = {amax > 0 ? amax / kE4M3Max : 1.0f};
+    const float scale = amax / kE4M3Max;
+    weight.scales = {scale >= std::numeric_limits<float>::min() ? scale : 1.0f};  // with less there is no reciprocal
+    const float reciprocal = 1 / weight.scales[0];
     weight.codes.resize(shape.out * shape.in);
     for (int64_t row = 0; row < shape.out; ++row) {
       read_row(parts, shape, row, values.data());
-      for (int64_t k = 0; k < shape.in; ++k)
-        weight.codes[row * shape.in + k] = e4m3_from_float(values[k] / weight.scales[0]);
+      for (int64_t k = 0; k < shape.in; ++k) weight.codes[row * shape.in + k] = e4m3_from_float(values[k] * reciprocal);
     }
     return weight;
   }

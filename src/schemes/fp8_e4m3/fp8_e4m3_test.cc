@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "schemes/kernel_test.h"
@@ -85,6 +89,47 @@ TEST(Fp8E4M3, QuantizingWhatWasDequantizedGivesTheSameCodes) {
   const CanonicalWeight again = fp8().quantize_rtn({&part, 1}, weight.shape);
   EXPECT_EQ(again.codes, weight.codes);
   EXPECT_NEAR(again.scales[0], weight.scales[0], weight.scales[0] * 0x1p-23);
+}
+
+nlohmann::json read_golden() {
+  const char* root = std::getenv("TRIMETER_SOURCE_DIR");
+  std::ifstream file(std::string(root ? root : ".") + "/tests/golden/fp8/online.json");
+  EXPECT_TRUE(file);
+  return nlohmann::json::parse(file);
+}
+
+// tests/golden/make_fp8_golden.py: values at which a quotient and a product with a reciprocal round to different codes.
+TEST(Fp8E4M3, WeightsAreThoseOfVllmsOperatorInTorch) {
+  for (const nlohmann::json& golden : read_golden()["weights"]) {
+    const std::vector<uint16_t> values = golden["weight_bf16"];
+    DenseRows parts[] = {{reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, 2},
+                         {reinterpret_cast<const std::byte*>(&values[2 * 128]), DType::kBF16, 4}};
+    const CanonicalWeight weight = fp8().quantize_rtn(parts, {6, 128});
+    EXPECT_EQ(weight.scales, std::vector<float>{golden["scale"].get<float>()});
+    EXPECT_EQ(weight.codes, golden["codes"].get<std::vector<uint8_t>>());
+  }
+}
+
+// A weight of ones at k alone shows code times scale.
+TEST(Fp8E4M3, ActivationsAreThoseOfVllmsOperatorInTorchOnEveryIsa) {
+  CanonicalWeight identity;
+  identity.shape = {128, 128};
+  identity.scales = {1.0f};
+  identity.codes.resize(128 * 128);
+  for (size_t k = 0; k < 128; ++k) identity.codes[k * 129] = e4m3_from_float(1.0f);
+  ThreadPool pool(1);
+  const PackedWeight packed = fp8().pack(identity, pool);
+  for (const nlohmann::json& golden : read_golden()["tokens"]) {
+    std::vector<float> x;
+    for (const int32_t bits : golden["x_f32"]) x.push_back(std::bit_cast<float>(bits));
+    const std::vector<uint8_t> codes = golden["codes"];
+    const auto scale = golden["scale"].get<float>();
+    for (const Isa isa : runnable_isas()) {
+      const std::vector<float> y = multiply_all(fp8(), packed, x, 1, isa);
+      for (size_t k = 0; k < 128; ++k)
+        ASSERT_EQ(y[k], e4m3_to_float(codes[k]) * scale) << name(isa) << " " << x[k] << " of scale " << scale;
+    }
+  }
 }
 
 // Rounding to 4 significant bits: at most 2^-4 of the value, or half the subnormal step; and some value is far off.
