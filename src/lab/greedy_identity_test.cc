@@ -37,7 +37,7 @@ class Runner : public StepRunner {
  public:
   Runner(const ModelWeights& weights, const EngineLimits& limits, int64_t n_blocks, ThreadPool& pool, Isa isa)
       : forward_(weights, limits, pool, isa),
-        layout_(kv_layout(weights.spec, *weights.format, limits.block_size)),
+        layout_(kv_layout(weights.spec, weights.format, limits.block_size)),
         blocks_(n_blocks * layout_.block_bytes()) {}
   void run(const StepBatch& batch) override {
     most_seqs_ = std::max(most_seqs_, batch.seqs.size());

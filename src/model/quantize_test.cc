@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "algorithms/awq.h"
 #include "base/error.h"
 #include "io/file.h"
 #include "model/forward.h"
@@ -147,6 +149,85 @@ TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
   const double error = mean_square_difference(got, want), error_rtn = mean_square_difference(rtn, want);
   EXPECT_LT(error, error_rtn * 0.75);  // 0.39 and 0.52 here; 7 or more with a fold missing
   EXPECT_GT(error, 0);
+}
+
+// The inputs of layer 0's qkv in the unquantized model, summed.
+InputStatistics qkv_inputs(const LayerWeights& dense, const ModelSpec& spec, const Checkpoint& checkpoint,
+                           const std::vector<std::vector<int32_t>>& sequences, ThreadPool& pool) {
+  InputStatistics input(kHidden);
+  std::vector<float> embedding(kHidden), x(kHidden);
+  for (const std::vector<int32_t>& sequence : sequences)
+    for (const int32_t token : sequence) {
+      std::memcpy(embedding.data(), checkpoint.at("model.embed_tokens.weight").bytes.data() + token * kHidden * 4,
+                  kHidden * 4);
+      double squares = 0;
+      for (const float value : embedding) squares += static_cast<double>(value) * value;
+      const double factor = 1 / std::sqrt(squares / kHidden + spec.rms_norm_eps);
+      for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(embedding[i] * factor) * dense.input_norm[i];
+      input.add(x.data(), 1, pool);
+    }
+  return input;
+}
+
+std::vector<float> unpacked(const LinearWeight& linear) {
+  std::vector<float> values(linear.spec.shape.out * linear.spec.shape.in);
+  for (int64_t row = 0; row < linear.spec.shape.out; ++row)
+    linear.scheme->unpack_row(linear.packed, row, &values[row * linear.spec.shape.in]);
+  return values;
+}
+
+// A share of the groups: of those in which more than a value or two, which a rounding tie may move, differ.
+double share_of_groups_that_differ(std::span<const float> a, std::span<const float> b) {
+  constexpr size_t kGroup = 128;
+  int n_differ = 0;
+  for (size_t group = 0; group < a.size(); group += kGroup) {
+    int n = 0;
+    for (size_t i = group; i < group + kGroup; ++i) n += std::fabs(a[i] - b[i]) > 1e-6f;
+    n_differ += n > 2;
+  }
+  return n_differ / static_cast<double>(a.size() / kGroup);
+}
+
+// qkv redone by hand from the scales that were folded into the norm: q and k are nearest codes of the scaled weights,
+// unclipped; v is clipped for the inputs as they are after the division.
+TEST(QuantizeAwqParts, ClipsVAloneAndForTheScaledInputs) {
+  const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 1));  // no scales between v and o
+  const RandomCheckpoint files(spec);
+  const Checkpoint checkpoint = files.open();
+  const Scheme& int4 = scheme("int4_g128_zp");
+  ThreadPool pool(2);
+  LoadOptions options;
+  options.calibration = random_sequences(1);
+  const LayerWeights got = std::move(quantize_awq(checkpoint, spec, format("awq"), options, pool)[0]);
+  const LayerWeights dense = load_layer(checkpoint, spec, 0, format("fp32"), pool);
+  std::vector<float> scales(kHidden);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = dense.input_norm[i] / got.input_norm[i];
+  const auto [least, most] = std::minmax_element(scales.begin(), scales.end());
+  ASSERT_GT(*most, 2 * *least) << "nothing was scaled: the test shows nothing";
+
+  std::vector<float> weight = unpacked(dense.qkv);
+  multiply_columns(weight, scales);
+  const auto nearest = [&](const std::vector<float>& rows) {
+    const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kF32, got.qkv.spec.shape.out};
+    return int4.dequantize(int4.quantize_rtn({&part, 1}, got.qkv.spec.shape));
+  };
+  const std::vector<float> codes = unpacked(got.qkv), unclipped = nearest(weight);
+  const size_t n_qk = weight.size() - got.qkv.spec.parts.back().n_rows * kHidden;
+  EXPECT_LT(share_of_groups_that_differ(std::span(codes).first(n_qk), std::span(unclipped).first(n_qk)), 0.01);
+
+  InputStatistics input = qkv_inputs(dense, spec, checkpoint, options.calibration, pool);
+  const auto v_differs_from = [&](const std::vector<float>& rows) {
+    return share_of_groups_that_differ(std::span(codes).subspan(n_qk), std::span(rows).subspan(n_qk));
+  };
+  const auto clipped = [&] {
+    std::vector<float> rows = weight;
+    awq_clip(std::span(rows).subspan(n_qk), input, int4, {}, pool);
+    return nearest(rows);
+  };
+  EXPECT_GT(v_differs_from(unclipped), 0.1) << "nothing was clipped";
+  EXPECT_GT(v_differs_from(clipped()), 0.1) << "the division makes no difference";
+  input.divide(scales);
+  EXPECT_LT(v_differs_from(clipped()), 0.01);
 }
 
 TEST_P(QuantizeAwq, SameBitsForAnyNumberOfThreads) {
