@@ -52,43 +52,6 @@ int64_t rows_of(std::span<const float> weight, int64_t in) {
 
 }  // namespace
 
-// X^T X as a linear layer: X^T is the weight and, its rows being the tokens, the input.
-void InputStatistics::add(const float* x, int64_t n, ThreadPool& pool) {
-  const Scheme& fp32 = scheme("fp32");
-  const Isa isa = active_isa();
-  CanonicalWeight transposed;
-  std::vector<float> xt(in * n);
-  pool.run([&](int thread) {
-    const auto [begin, end] = pool.share(in, thread);
-    for (int64_t i = begin; i < end; ++i)
-      for (int64_t t = 0; t < n; ++t) {
-        xt[i * n + t] = x[t * in + i];
-        abs_sum[i] += std::fabs(static_cast<double>(x[t * in + i]));
-      }
-  });
-  transposed.shape = {.out = in, .in = n};
-  transposed.dense = {as_rows(xt.data(), in)};
-  const PackedWeight packed = fp32.pack(transposed, pool);
-  Arena arena(fp32.prepared_bytes(in, n, isa), "calibration activations");
-  const PreparedInput input = fp32.take_prepared(arena, in, n, isa);
-  pool.run([&](int thread) {
-    const auto [first, last] = pool.share(in, thread);
-    if (first < last) fp32.prepare(packed, xt.data(), first, last, input, isa);
-    pool.barrier();
-    const auto [begin, end] = pool.share(in, thread, kTileRows);
-    if (begin < end) fp32.multiply(packed, input, begin, end, nullptr, true, gram.data(), in, isa);
-  });
-  n_tokens += n;
-}
-
-void InputStatistics::divide(std::span<const float> scales) {
-  TM_CHECK(static_cast<int64_t>(scales.size()) == in, "{} scales for {} channels", scales.size(), in);
-  for (int64_t i = 0; i < in; ++i) {
-    abs_sum[i] /= static_cast<double>(scales[i]);
-    for (int64_t j = 0; j < in; ++j) gram[i * in + j] /= scales[i] * scales[j];
-  }
-}
-
 double output_error(std::span<const float> difference, const InputStatistics& input, ThreadPool& pool) {
   const int64_t out = rows_of(difference, input.in);
   const QuadraticForm form(input.gram.data(), input.in, input.in, pool);

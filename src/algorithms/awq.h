@@ -16,21 +16,11 @@
 #include <span>
 #include <vector>
 
+#include "algorithms/input_statistics.h"
 #include "base/thread_pool.h"
 #include "schemes/scheme.h"
 
 namespace trimeter {
-
-// What is known of a linear's input over the calibration tokens; enough for every search, whatever their number.
-struct InputStatistics {
-  int64_t in = 0, n_tokens = 0;
-  std::vector<double> abs_sum;  // [in]      sum |x|
-  std::vector<float> gram;      // [in, in]  sum x x^T, f32, in order of tokens
-  explicit InputStatistics(int64_t in_width) : in(in_width), abs_sum(in_width), gram(in_width * in_width) {}
-  void add(const float* x, int64_t n, ThreadPool& pool);  // x: [n, in]
-  // As if every x had been divided by `scales` [in].
-  void divide(std::span<const float> scales);
-};
 
 // tr(D G D^T) / (n_tokens * out): the mean squared error of the outputs when the weights are off by D [out, in].
 double output_error(std::span<const float> difference, const InputStatistics& input, ThreadPool& pool);

@@ -120,6 +120,14 @@ double mean_square_difference(const std::vector<float>& a, const std::vector<flo
   return sum / static_cast<double>(a.size());
 }
 
+std::vector<LayerWeights> quantize(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
+                                   const LoadOptions& options, ThreadPool& pool) {
+  std::vector<LayerWeights> layers;
+  quantize_layers(checkpoint, spec, format, options, pool,
+                  [&](int, CanonicalLayer layer) { layers.push_back(pack(std::move(layer), pool)); });
+  return layers;
+}
+
 class QuantizeAwq : public testing::TestWithParam<int64_t> {};
 
 // On tokens that calibration did not see. A fold that is missing or done twice (a norm, a bias, v's or up's rows)
@@ -139,7 +147,7 @@ TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
   LoadOptions options;
   options.calibration = random_sequences(1);
   options.on_progress = [&](const std::string&, int done, int) { progress.push_back(done); };
-  std::vector<LayerWeights> awq = quantize_awq(checkpoint, spec, int4, options, pool);
+  std::vector<LayerWeights> awq = quantize(checkpoint, spec, int4, options, pool);
   EXPECT_EQ(progress, (std::vector<int>{1, 2}));
 
   const std::vector<int32_t> tokens = random_sequences(2)[0];
@@ -238,8 +246,8 @@ TEST_P(QuantizeAwq, SameBitsForAnyNumberOfThreads) {
   options.calibration = random_sequences(1);
   ThreadPool one(1), two(2);
   const Format int4 = format("awq");
-  const auto a = quantize_awq(checkpoint, spec, int4, options, one);
-  const auto b = quantize_awq(checkpoint, spec, int4, options, two);
+  const auto a = quantize(checkpoint, spec, int4, options, one);
+  const auto b = quantize(checkpoint, spec, int4, options, two);
   const auto same = [](const LinearWeight& x, const LinearWeight& y) {
     const auto equal = [](const Buffer& u, const Buffer& v) {
       return u.size() == v.size() && std::memcmp(u.data(), v.data(), u.size()) == 0;
@@ -265,7 +273,7 @@ TEST(QuantizeAwqErrors, CalibrationIsChecked) {
     LoadOptions options;
     options.calibration = std::move(calibration);
     try {
-      quantize_awq(checkpoint, spec, format("awq"), options, pool);
+      quantize(checkpoint, spec, format("awq"), options, pool);
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), Errc::kBadArgument);
       return e.what();

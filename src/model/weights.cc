@@ -82,20 +82,26 @@ std::vector<float> read_norm(const Checkpoint& checkpoint, const std::string& te
   return read_floats(checkpoint.at(tensor, {&spec.hidden_size, 1}), pool);
 }
 
-LinearWeight load_linear(const Checkpoint& checkpoint, const LinearSpec& linear, const Scheme& scheme,
-                         ThreadPool& pool) {
-  std::vector<TensorView> views;
+CanonicalLinear read_linear(const Checkpoint& checkpoint, const LinearSpec& linear, const Scheme& scheme,
+                            ThreadPool& pool) {
   std::vector<DenseRows> parts;
   for (const LinearPart& part : linear.parts) {
     const int64_t shape[] = {part.n_rows, linear.shape.in};
     const TensorView& view = checkpoint.at(part.tensor, shape);
     check_range(view, scheme.info().activation, pool);
-    views.push_back(view);
     parts.push_back({view.bytes.data(), view.dtype, part.n_rows});
   }
-  LinearWeight weight{linear, &scheme, {}, read_bias(checkpoint, linear, pool)};
-  weight.packed = scheme.pack(scheme.quantize_rtn(parts, linear.shape), pool);
-  for (const TensorView& view : views) release(view);
+  return {linear, &scheme, scheme.quantize_rtn(parts, linear.shape), read_bias(checkpoint, linear, pool)};
+}
+
+LinearWeight pack(CanonicalLinear linear, ThreadPool& pool) {
+  return {std::move(linear.spec), linear.scheme, linear.scheme->pack(linear.weight, pool), std::move(linear.bias)};
+}
+
+LinearWeight load_linear(const Checkpoint& checkpoint, const LinearSpec& linear, const Scheme& scheme,
+                         ThreadPool& pool) {
+  LinearWeight weight = pack(read_linear(checkpoint, linear, scheme, pool), pool);
+  for (const LinearPart& part : linear.parts) release(checkpoint.at(part.tensor));
   return weight;
 }
 
@@ -120,10 +126,6 @@ void load_embedding(const Checkpoint& checkpoint, DType held_as, ThreadPool& poo
   release(weights.embedding);
 }
 
-// How an algorithm makes the layers; the formats' algorithms by name.
-using LoadLayers = std::vector<LayerWeights> (*)(const Checkpoint&, const ModelSpec&, const Format&, const LoadOptions&,
-                                                 ThreadPool&);
-
 std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                           const LoadOptions& options, ThreadPool& pool) {
   std::vector<LayerWeights> layers;
@@ -135,40 +137,54 @@ std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const Mo
   return layers;
 }
 
-struct Algorithm {
-  std::string_view name;
-  LoadLayers load_layers;
-  bool needs_calibration;
-};
-constexpr Algorithm kAlgorithms[] = {
-    {"none", load_layers_rtn, false}, {"amax", load_layers_rtn, false}, {"awq", quantize_awq, true}};
-
-const Algorithm& find_algorithm(const Format& format) {
-  for (const Algorithm& algorithm : kAlgorithms)
-    if (algorithm.name == format.algorithm) return algorithm;
-  throw Error(Errc::kUnsupported, "format {}: there is no algorithm '{}'", format.name, format.algorithm);
+std::vector<LayerWeights> load_layers_calibrated(const Checkpoint& checkpoint, const ModelSpec& spec,
+                                                 const Format& format, const LoadOptions& options, ThreadPool& pool) {
+  std::vector<LayerWeights> layers;
+  quantize_layers(checkpoint, spec, format, options, pool,
+                  [&](int, CanonicalLayer layer) { layers.push_back(pack(std::move(layer), pool)); });
+  return layers;
 }
 
 int64_t float_bytes(const std::vector<float>& values) { return static_cast<int64_t>(values.size()) * kF32Bytes; }
 
 }  // namespace
 
-bool needs_calibration(const Format& format) { return find_algorithm(format).needs_calibration; }
+namespace {
+
+// Layer: LayerWeights or CanonicalLayer; linear(spec, scheme) makes one of its linears.
+template <class Layer, class MakeLinear>
+Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format, ThreadPool& pool,
+                 MakeLinear&& make) {
+  const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
+  Layer weights;
+  weights.input_norm = read_norm(checkpoint, norm_name(layer, "input_layernorm"), spec, pool);
+  weights.post_attention_norm = read_norm(checkpoint, norm_name(layer, "post_attention_layernorm"), spec, pool);
+  const auto linear = [&](size_t i) {
+    return make(checkpoint, linears[i], linear_scheme(spec, format, linears[i]), pool);
+  };
+  weights.qkv = linear(0);
+  weights.attention_out = linear(1);
+  weights.gate_up = linear(2);
+  weights.down = linear(3);
+  return weights;
+}
+
+}  // namespace
+
+CanonicalLayer read_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
+                          ThreadPool& pool) {
+  return make_layer<CanonicalLayer>(checkpoint, spec, layer, format, pool, read_linear);
+}
 
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool) {
-  const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
-  LayerWeights weights;
-  weights.input_norm = read_norm(checkpoint, norm_name(layer, "input_layernorm"), spec, pool);
-  weights.post_attention_norm = read_norm(checkpoint, norm_name(layer, "post_attention_layernorm"), spec, pool);
-  const auto load = [&](const LinearSpec& linear) {
-    return load_linear(checkpoint, linear, linear_scheme(spec, format, linear), pool);
-  };
-  weights.qkv = load(linears[0]);
-  weights.attention_out = load(linears[1]);
-  weights.gate_up = load(linears[2]);
-  weights.down = load(linears[3]);
-  return weights;
+  return make_layer<LayerWeights>(checkpoint, spec, layer, format, pool, load_linear);
+}
+
+LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
+  return {std::move(layer.input_norm),          std::move(layer.post_attention_norm),
+          pack(std::move(layer.qkv), pool),     pack(std::move(layer.attention_out), pool),
+          pack(std::move(layer.gate_up), pool), pack(std::move(layer.down), pool)};
 }
 
 ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
@@ -179,7 +195,8 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
   ModelWeights weights;
   weights.spec = spec;
   weights.format = format;
-  weights.layers = find_algorithm(format).load_layers(checkpoint, spec, format, options, pool);
+  weights.layers = needs_calibration(format) ? load_layers_calibrated(checkpoint, spec, format, options, pool)
+                                             : load_layers_rtn(checkpoint, spec, format, options, pool);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
   weights.lm_head = load_linear(checkpoint, spec.lm_head(), linear_scheme(spec, format, spec.lm_head()), pool);
   if (!spec.tie_word_embeddings) load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);

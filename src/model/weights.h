@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,26 @@ struct LayerWeights {
   LinearWeight qkv, attention_out, gate_up, down;
 };
 
+// Codes and scales before packing: what algorithms choose and containers read and write.
+struct CanonicalLinear {
+  LinearSpec spec;
+  const Scheme* scheme = nullptr;
+  CanonicalWeight weight;
+  std::vector<float> bias;  // [out] or empty
+  // What weight.dense points to if an algorithm changed the values; null: they lie in the checkpoint's mapping.
+  std::unique_ptr<const std::vector<float>> floats{};
+};
+
+struct KvRange {
+  float k_amax = 0, v_amax = 0;  // max |k| and |v| of what the layer's KV cache holds
+};
+
+struct CanonicalLayer {
+  std::vector<float> input_norm, post_attention_norm;  // [hidden]
+  CanonicalLinear qkv, attention_out, gate_up, down;
+  std::optional<KvRange> kv_range;  // over the calibration tokens
+};
+
 struct ModelWeights {
   ModelSpec spec;
   Format format;
@@ -45,15 +66,21 @@ struct ModelWeights {
 };
 
 struct LoadOptions {
-  // Token sequences for algorithms that look at activations (AWQ): see needs_calibration(). Ignored by others.
+  // Token sequences for algorithms that look at activations: see needs_calibration(). load_weights ignores them for
+  // others; quantize_layers (model/quantize.h) measures errors on them.
   std::vector<std::vector<int32_t>> calibration;
   std::function<void(const std::string& what, int done, int total)> on_progress;
 };
 
+// Throws Error(kUnsupported) if there is no such algorithm.
 bool needs_calibration(const Format& format);
 
-// One layer of the checkpoint in the format's schemes, nearest codes (Scheme::quantize_rtn), packed. Gives the file's
-// pages back.
+// One layer of the checkpoint in the format's schemes, nearest codes (Scheme::quantize_rtn).
+CanonicalLayer read_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
+                          ThreadPool& pool);
+LayerWeights pack(CanonicalLayer layer, ThreadPool& pool);
+
+// Likewise, packed linear by linear. Gives the file's pages back.
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool);
 

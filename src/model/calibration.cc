@@ -1,0 +1,105 @@
+#include "model/calibration.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "model/float_tensor.h"
+
+namespace trimeter {
+namespace {
+
+constexpr int32_t kBlockSize = 16;
+
+void check_calibration(const std::vector<std::vector<int32_t>>& sequences, const ModelSpec& spec) {
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const int64_t length = static_cast<int64_t>(sequences[i].size());
+    if (length > spec.max_position_embeddings)
+      throw Error(Errc::kBadArgument, "calibration: sequence {}: wanted at most {} tokens, got {}", i,
+                  spec.max_position_embeddings, length);
+    for (const int32_t token : sequences[i])
+      if (token < 0 || token >= spec.vocab_size)
+        throw Error(Errc::kBadArgument, "calibration: sequence {}: wanted tokens below {}, got {}", i, spec.vocab_size,
+                    token);
+  }
+}
+
+float amax_of(const std::byte* data, DType dtype, int64_t n) {
+  std::vector<float> values(n);
+  floats_from(data, dtype, n, values.data());
+  float amax = 0;
+  for (const float value : values) amax = std::max(amax, std::fabs(value));
+  return amax;
+}
+
+}  // namespace
+
+Calibration::Calibration(const Checkpoint& checkpoint, const ModelSpec& spec,
+                         const std::vector<std::vector<int32_t>>& sequences, bool with_gram, ThreadPool& pool)
+    : pool_(pool) {
+  check_calibration(sequences, spec);
+  EngineLimits limits{.max_model_len = 0, .max_num_seqs = 1, .block_size = kBlockSize};
+  for (const auto& sequence : sequences) {
+    const auto length = static_cast<int32_t>(sequence.size());
+    if (length == 0) continue;
+    seqs_.push_back({.row_begin = static_cast<int32_t>(tokens_.size()), .n_rows = length});
+    tokens_.insert(tokens_.end(), sequence.begin(), sequence.end());
+    limits.max_model_len = std::max(limits.max_model_len, length);
+    for (int32_t token = 0; token < length; token += kBlockSize)
+      block_table_.push_back(static_cast<int32_t>(block_table_.size()));
+  }
+  const int32_t* table = block_table_.data();
+  for (StepSeq& seq : seqs_) {
+    seq.block_table = table;
+    table += (seq.n_rows + kBlockSize - 1) / kBlockSize;
+  }
+  limits.max_num_batched_tokens = static_cast<int32_t>(std::min<int64_t>(kPieceRows, std::ssize(tokens_)));
+
+  model_.spec = spec;
+  model_.spec.n_layers = 1;
+  model_.format = format(dense_scheme(spec.dtype).info().name);
+  model_.layers.resize(1);
+  layout_ = kv_layout(model_.spec, model_.format, kBlockSize);
+  blocks_ = Buffer(std::ssize(block_table_) * layout_.block_bytes(), "calibration KV cache");
+  forward_ = std::make_unique<Forward>(model_, limits, pool, active_isa());
+  forward_->observe([this, with_gram](int, LinearRole role, const float* x, int64_t n_tokens, int64_t in) {
+    auto found = statistics_.find(role);
+    if (found == statistics_.end())
+      found = statistics_.emplace(role, with_gram ? InputStatistics(in) : InputStatistics::without_gram(in)).first;
+    found->second.add(x, n_tokens, pool_);
+  });
+  embed(checkpoint, spec);
+}
+
+void Calibration::embed(const Checkpoint& checkpoint, const ModelSpec& spec) {
+  const int64_t shape[] = {spec.vocab_size, spec.hidden_size};
+  const TensorView& table = checkpoint.at("model.embed_tokens.weight", shape);
+  check_floats(table, pool_);
+  hidden_.resize(std::ssize(tokens_) * spec.hidden_size);
+  for (int64_t row = 0; row < std::ssize(tokens_); ++row)
+    floats_from(table.bytes.data() + tokens_[row] * spec.hidden_size * size_of(table.dtype), table.dtype,
+                spec.hidden_size, &hidden_[row * spec.hidden_size]);
+  release(table);
+}
+
+void Calibration::run(LayerWeights layer) {
+  model_.layers[0] = std::move(layer);
+  statistics_.clear();
+  forward_->run_layers({.tokens = tokens_, .seqs = seqs_}, kv(), hidden_.data());
+}
+
+// Slots of a last block that no token has filled are zero since the buffer was taken.
+KvRange Calibration::kv_range() const {
+  const int64_t n = layout_.half_bytes() / size_of(layout_.dtype);
+  KvRange range;
+  for (const int32_t block : block_table_)
+    for (int64_t head = 0; head < layout_.n_kv_heads; ++head) {
+      range.k_amax =
+          std::max(range.k_amax, amax_of(blocks_.data() + layout_.k_offset(block, 0, head), layout_.dtype, n));
+      range.v_amax =
+          std::max(range.v_amax, amax_of(blocks_.data() + layout_.v_offset(block, 0, head), layout_.dtype, n));
+    }
+  return range;
+}
+
+}  // namespace trimeter

@@ -1,0 +1,115 @@
+#include "model/layer_quantizer.h"
+
+#include "algorithms/awq.h"
+#include "algorithms/output_probe.h"
+#include "base/error.h"
+#include "base/log.h"
+
+namespace trimeter {
+namespace {
+
+constexpr Algorithm kAlgorithms[] = {
+    {"none", Scaling::kNone}, {"amax", Scaling::kNone}, {"rtn", Scaling::kNone}, {"awq", Scaling::kAwq}};
+
+}  // namespace
+
+const Algorithm& find_algorithm(const Format& format) {
+  for (const Algorithm& algorithm : kAlgorithms)
+    if (algorithm.name == format.algorithm) return algorithm;
+  throw Error(Errc::kUnsupported, "format {}: there is no algorithm '{}'", format.name, format.algorithm);
+}
+
+// One linear in work: its weight and bias in float, changed by folds and clipping until codes are chosen.
+struct LayerQuantizer::Linear {
+  LinearSpec spec;
+  const Scheme& scheme;
+  std::vector<float> weight, bias;
+
+  Linear(const LinearWeight& dense, const Scheme& wanted)
+      : spec(dense.spec), scheme(wanted), weight(spec.shape.out * spec.shape.in), bias(dense.bias) {
+    for (int64_t row = 0; row < spec.shape.out; ++row)
+      dense.scheme->unpack_row(dense.packed, row, &weight[row * spec.shape.in]);
+  }
+  // Of a scheme of codes, so that there is something to search.
+  bool searched() const { return scheme.info().grid != nullptr; }
+  // The rows of the last part: v of qkv, up of gate_up.
+  std::span<float> last_rows() { return std::span(weight).last(spec.parts.back().n_rows * spec.shape.in); }
+  std::span<float> last_bias() {
+    return bias.empty() ? std::span<float>() : std::span(bias).last(spec.parts.back().n_rows);
+  }
+};
+
+// Searches the scales of a linear's inputs and takes them into its columns and its statistics; whoever makes the inputs
+// has to divide by what is returned.
+std::vector<float> LayerQuantizer::scale(Linear& linear) {
+  InputStatistics& input = calibration_.statistics(linear.spec.role);
+  AwqScales found = awq_search_scales(linear.weight, input, linear.scheme, {}, pool_);
+  TM_DEBUG("layer {} {}: exponent {:.2f}, output error {:.4g} rounded to nearest, {:.4g} scaled", linear.spec.layer,
+           name(linear.spec.role), found.exponent, found.error_rtn, found.error);
+  multiply_columns(linear.weight, found.scales);
+  input.divide(found.scales);
+  return std::move(found.scales);
+}
+
+void LayerQuantizer::fold(Linear& linear, std::vector<float>& norm) {
+  if (linear.searched()) divide_rows(norm, scale(linear));
+}
+
+void LayerQuantizer::fold(Linear& linear, Linear& previous) {
+  if (!linear.searched()) return;
+  const std::vector<float> scales = scale(linear);
+  divide_rows(previous.last_rows(), scales);
+  if (!previous.bias.empty()) divide_rows(previous.last_bias(), scales);
+}
+
+// q and k multiply each other: clipping them is left out, as in the reference.
+void LayerQuantizer::clip(Linear& linear) {
+  const std::span<float> rows = linear.spec.role == LinearRole::kQkv ? linear.last_rows() : std::span(linear.weight);
+  const AwqClip found = awq_clip(rows, calibration_.statistics(linear.spec.role), linear.scheme, {}, pool_);
+  TM_DEBUG("layer {} {}: clipping takes the groups' errors to {:.3f} of what they were", linear.spec.layer,
+           name(linear.spec.role), found.error_after / found.error_before);
+}
+
+CanonicalLinear LayerQuantizer::finish(Linear linear, QuantizationReport& report) {
+  const InputStatistics& input = calibration_.statistics(linear.spec.role);
+  const OutputProbe probe(linear.weight, input.sample, input.in, pool_);
+  if (algorithm_.scaling == Scaling::kAwq && linear.searched()) clip(linear);
+
+  CanonicalLinear result{linear.spec, &linear.scheme, {}, std::move(linear.bias)};
+  auto weight = std::make_unique<const std::vector<float>>(std::move(linear.weight));
+  const DenseRows rows{.data = reinterpret_cast<const std::byte*>(weight->data()),
+                       .dtype = DType::kF32,
+                       .n_rows = linear.spec.shape.out};
+  result.weight = linear.scheme.quantize_rtn(std::span(&rows, 1), linear.spec.shape);
+  if (!result.weight.dense.empty()) result.floats = std::move(weight);
+  report.linears.push_back({module_name(result.spec), std::string(linear.scheme.info().name),
+                            probe.relative_error(linear.scheme, result.weight, input.sample, pool_)});
+  return result;
+}
+
+CanonicalLayer LayerQuantizer::quantize(QuantizationReport& report) {
+  const LayerWeights& dense = calibration_.layer();
+  CanonicalLayer result;
+  result.input_norm = dense.input_norm;
+  result.post_attention_norm = dense.post_attention_norm;
+  result.kv_range = calibration_.kv_range();
+  const auto linear = [&](const LinearWeight& weight) {
+    return Linear(weight, linear_scheme(spec_, format_, weight.spec));
+  };
+  Linear qkv = linear(dense.qkv), attention_out = linear(dense.attention_out), gate_up = linear(dense.gate_up),
+         down = linear(dense.down);
+  if (algorithm_.scaling == Scaling::kAwq) {
+    fold(qkv, result.input_norm);
+    // With grouped-query attention a row of v feeds several columns of o, which have one scale each.
+    if (qkv.spec.parts.back().n_rows == attention_out.spec.shape.in) fold(attention_out, qkv);
+    fold(gate_up, result.post_attention_norm);
+    fold(down, gate_up);
+  }
+  result.qkv = finish(std::move(qkv), report);
+  result.attention_out = finish(std::move(attention_out), report);
+  result.gate_up = finish(std::move(gate_up), report);
+  result.down = finish(std::move(down), report);
+  return result;
+}
+
+}  // namespace trimeter

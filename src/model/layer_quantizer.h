@@ -1,0 +1,50 @@
+// One layer through a format's algorithm; model/quantize.h says what that does.
+#pragma once
+#include <string_view>
+#include <vector>
+
+#include "model/calibration.h"
+#include "model/quantize.h"
+
+namespace trimeter {
+
+enum class Scaling { kNone, kAwq };
+struct Algorithm {
+  std::string_view name;
+  Scaling scaling;
+  bool needs_calibration() const { return scaling != Scaling::kNone; }
+  bool needs_gram() const { return scaling == Scaling::kAwq; }
+};
+// Throws Error(kUnsupported) if there is no such algorithm.
+const Algorithm& find_algorithm(const Format& format);
+
+class LayerQuantizer {
+ public:
+  LayerQuantizer(Calibration& calibration, const ModelSpec& spec, const Format& format, const LoadOptions& options,
+                 ThreadPool& pool)
+      : calibration_(calibration),
+        spec_(spec),
+        format_(format),
+        algorithm_(find_algorithm(format)),
+        options_(options),
+        pool_(pool) {}
+  // The calibration's layer; takes the scales of folds into its statistics. Appends to `report`.
+  CanonicalLayer quantize(QuantizationReport& report);
+
+ private:
+  struct Linear;
+  std::vector<float> scale(Linear& linear);
+  void fold(Linear& linear, std::vector<float>& norm);
+  void fold(Linear& linear, Linear& previous);
+  void clip(Linear& linear);
+  CanonicalLinear finish(Linear linear, QuantizationReport& report);
+
+  Calibration& calibration_;
+  const ModelSpec& spec_;
+  const Format& format_;
+  const Algorithm& algorithm_;
+  const LoadOptions& options_;
+  ThreadPool& pool_;
+};
+
+}  // namespace trimeter
