@@ -206,7 +206,7 @@ TEST(QuantizeAwqParts, ClipsVAloneAndForTheScaledInputs) {
   ThreadPool pool(2);
   LoadOptions options;
   options.calibration = random_sequences(1);
-  const LayerWeights got = std::move(quantize_awq(checkpoint, spec, format("awq"), options, pool)[0]);
+  const LayerWeights got = std::move(quantize(checkpoint, spec, format("awq"), options, pool)[0]);
   const LayerWeights dense = load_layer(checkpoint, spec, 0, format("fp32"), pool);
   std::vector<float> scales(kHidden);
   for (size_t i = 0; i < scales.size(); ++i) scales[i] = dense.input_norm[i] / got.input_norm[i];
