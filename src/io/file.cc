@@ -31,7 +31,6 @@ class FileDescriptor {
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
   int get() const { return fd_; }
-  bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
 
  private:
   int fd_;
@@ -48,23 +47,6 @@ int64_t size_of_regular(const FileDescriptor& file, const fs::path& path) {
     throw Error(Errc::kBadFile, "{}: wanted a regular file, got {}", path.string(),
                 S_ISDIR(status.st_mode) ? "a directory" : "a device, socket or pipe");
   return status.st_size;
-}
-
-bool write_all(int fd, std::string_view content) {
-  while (!content.empty()) {
-    const ssize_t n = ::write(fd, content.data(), content.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    content.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
-}
-
-// A device or a pipe (/dev/stdout) has no old content to keep whole, and must not be renamed over.
-void write_in_place(const fs::path& path, std::string_view content) {
-  FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (file.get() < 0) fail(path, "open for writing");
-  if (!write_all(file.get(), content) || !file.close()) fail(path, "write");
 }
 
 }  // namespace
@@ -89,26 +71,59 @@ std::string read_file(const fs::path& path, int64_t max_bytes) {
 }
 
 void write_file_atomic(const fs::path& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write(std::as_bytes(std::span(content)));
+  file.commit();
+}
+
+AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path, ignored);
   if (fs::is_directory(status)) throw Error(Errc::kIo, "{}: cannot write: it is a directory", path.string());
-  if (fs::exists(status) && !fs::is_regular_file(status)) return write_in_place(path, content);
-  // A link to a file stays a link: what it points to is replaced.
-  const fs::path target = fs::is_regular_file(status) ? fs::canonical(path, ignored) : path;
-  const std::string temporary = fmt::format("{}.{}.tmp", target.string(), getpid());
-
-  FileDescriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
-  if (file.get() < 0) throw Error(Errc::kIo, "{}: cannot create: {}", temporary, std::strerror(errno));
-  if (!write_all(file.get(), content) || ::fsync(file.get()) != 0 || !file.close() ||
-      std::rename(temporary.c_str(), target.c_str()) != 0) {
-    const int error = errno;
-    ::unlink(temporary.c_str());
-    throw Error(Errc::kIo, "{}: cannot write {} bytes: {}", path.string(), content.size(), std::strerror(error));
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) fail(path, "open for writing");
+    return;
   }
+  // A link to a file stays a link: what it points to is replaced.
+  target_ = fs::is_regular_file(status) ? fs::canonical(path, ignored) : path;
+  temporary_ = fmt::format("{}.{}.tmp", target_.string(), getpid());
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw Error(Errc::kIo, "{}: cannot create: {}", temporary_.string(), std::strerror(errno));
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  size_ += static_cast<int64_t>(bytes.size());
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_to_write();
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+void AtomicFile::commit() {
+  if (temporary_.empty()) {
+    if (::close(std::exchange(fd_, -1)) != 0) fail_to_write();
+    return;
+  }
+  if (::fsync(fd_) != 0 || std::rename(temporary_.c_str(), target_.c_str()) != 0) fail_to_write();
+  ::close(std::exchange(fd_, -1));
   // The content is safe already; this makes the name so as well, where the file system can.
-  const fs::path parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  const fs::path parent = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
   const FileDescriptor directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() >= 0) ::fsync(directory.get());
+}
+
+void AtomicFile::fail_to_write() const {
+  if (temporary_.empty()) fail(path_, "write");
+  throw Error(Errc::kIo, "{}: cannot write {} bytes: {}", path_.string(), size_, std::strerror(errno));
 }
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {

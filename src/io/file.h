@@ -16,6 +16,25 @@ std::string read_file(const std::filesystem::path& path, int64_t max_bytes = int
 // leaves neither a half-written file nor the temporary one. Throws Error(kIo) with path and the system's reason.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
+// The same for what is too large to hold: written piece by piece beside its place; commit() puts it there. Without
+// commit nothing is left. A device or a pipe, which has no old content to keep, is written in place.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::span<const std::byte> bytes);
+  int64_t size() const { return size_; }  // bytes written so far
+  void commit();
+
+ private:
+  [[noreturn]] void fail_to_write() const;
+  std::filesystem::path path_, target_, temporary_;  // temporary_ is empty when written in place
+  int fd_ = -1;
+  int64_t size_ = 0;
+};
+
 // A file mapped read-only. Pages come from the page cache: mapping is not a copy.
 class MappedFile {
  public:
