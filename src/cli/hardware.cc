@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/cpu.h"
 #include "base/error.h"
@@ -13,6 +14,7 @@
 #include "lab/output_file.h"
 #include "probe/probe.h"
 #include "report/text.h"
+#include "spec/format.h"
 
 namespace trimeter {
 namespace {
@@ -65,7 +67,9 @@ void hardware(const Flags& flags) {
   std::error_code failed;
   if (flags.force && !cache.empty()) std::filesystem::remove(cache, failed);
   if (failed) throw Error(Errc::kIo, "{}: cannot remove: {}", cache.string(), failed.message());
-  const HardwareProfile profile = load_or_measure(flags.threads, tell);
+  std::set<std::string> schemes;
+  for (const Format& format : all_formats()) schemes.insert(format.scheme);
+  const HardwareProfile profile = load_or_measure(flags.threads, {schemes.begin(), schemes.end()}, tell);
   progress.finish();
   print(document_of(profile, cache.string()));
   if (json) json->write(to_json(profile));

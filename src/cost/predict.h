@@ -10,7 +10,7 @@ namespace trimeter {
 
 struct PredictInput {
   const ModelSpec& model;
-  const Format& format;
+  Format format;
   const HardwareProfile& hardware;
   EngineLimits limits;
   Workload workload;

@@ -64,6 +64,19 @@ std::string explain_by_all_formats(const Record& record, const PredictedMeter& m
       highest);
 }
 
+// The machine's own speed, if that is not its profile's and the miss without it is within the band.
+std::string explain_by_machine(const Record& record, const RecordRun& run, const PredictedMeter& meter, double speed) {
+  if (!record.hardware.speed) return "";
+  const bool reads = run.predicted.binds == "bandwidth";
+  const Sampled& machine = reads ? record.hardware.speed->bandwidth : record.hardware.speed->arithmetic;
+  if (machine.samples.empty() || std::abs(speed / machine.median - 1) > meter.band) return "";
+  return fmt::format(
+      "the machine itself ran at {:.2f} of its profile's {} (between the rounds, 95% interval {:.2f} to {:.2f}), which "
+      "leaves {:.2f} of the prediction",
+      machine.median, reads ? "read bandwidth" : "arithmetic", machine.ci95_low, machine.ci95_high,
+      speed / machine.median);
+}
+
 std::string explain_speed(const Record& record, const RecordRun& run, const PredictedMeter& meter) {
   const RecordPredicted& predicted = run.predicted;
   const Sampled measured = meter.measured(*run.measured);
@@ -79,6 +92,7 @@ std::string explain_speed(const Record& record, const RecordRun& run, const Pred
                        predicted.kv_blocks);
   const double overhead = share_of(predicted, kOverheadTerm);
   const double speed = meter.higher_is_better ? measured.median / expected : expected / measured.median;
+  if (const std::string why = explain_by_machine(record, run, meter, speed); !why.empty()) return why;
   if (speed * overhead > 1)
     return "the profile's barriers and fixed cost alone take longer than what was measured: measure the machine again "
            "while it is quiet (trimeter hardware --force)";

@@ -123,6 +123,22 @@ TEST(Reconcile, SpeedMissesAreExplainedByWhatIsTrueAndOtherwiseStand) {
             "capacity binds, and the pool has 50 blocks where 100 were predicted");
 }
 
+TEST(Reconcile, AMachineThatWasSlowerThanItsProfileExplainsAMissOfThatSize) {
+  RecordRun run = exact_run("bf16");
+  run.predicted.binds = "arithmetic";
+  run.measured->generation_tokens_per_s = Sampled::of({590, 600, 610});
+  Record record = record_of({run});
+  record.hardware.speed = {Sampled::of({0.5, 0.55, 0.6}), Sampled::of({0.9, 1, 1})};
+  EXPECT_EQ(speed_explanation(record),
+            "the machine itself ran at 0.55 of its profile's arithmetic (between the rounds, 95% interval 0.50 to "
+            "0.60), which leaves 1.09 of the prediction");
+  record.runs[0].predicted.binds = "bandwidth";  // which the machine had
+  EXPECT_EQ(speed_explanation(record), "unexplained");
+  record.runs[0].predicted.binds = "arithmetic";
+  record.hardware.speed->arithmetic = Sampled::of({0.9, 0.9, 0.9});  // not the size of the miss
+  EXPECT_EQ(speed_explanation(record), "unexplained");
+}
+
 TEST(Reconcile, AMissThatAllFormatsShareIsSaidToBeShared) {
   RecordRun a = exact_run("bf16"), b = exact_run("fp8");
   a.measured->generation_tokens_per_s = Sampled::of({590, 600, 610});

@@ -48,9 +48,16 @@ double StepTimer::largest_share(int64_t n_units) const {
   return static_cast<double>((n_units + threads_ - 1) / threads_) / static_cast<double>(n_units);
 }
 
-OpTime StepTimer::linear(const OpCost& op, double& prepare_s) const {
-  const double read_s =
-      static_cast<double>(op.weight_bytes) / hardware_.read_bandwidth_bytes_per_s(threads_, weights_bytes_);
+// Read from memory once: the tokens of one chunk find their sequence's K and V in cache.
+double StepTimer::kv_bytes_of_layer(const StepShape& step) const {
+  int64_t n_cached = 0;
+  for (const StepShape::Seq& seq : step.seqs) n_cached += seq.n_context + seq.n_new;
+  const KvLayout layout = kv_layout(model_, format_, 16);
+  return static_cast<double>(n_cached * 2 * layout.n_kv_heads * layout.head_dim * size_of(layout.dtype));
+}
+
+OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s) const {
+  const double read_s = static_cast<double>(op.weight_bytes) / bytes_per_s;
   const double share = largest_share((op.shape.out + kTileRows - 1) / kTileRows);
   const auto rate = hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens);
   prepare_s =
@@ -64,29 +71,21 @@ OpTime StepTimer::linear(const OpCost& op, double& prepare_s) const {
   return roofline(op, read_s, multiply_s * share, rate.overlap);
 }
 
-OpTime StepTimer::attention(const OpCost& op, const StepShape& step) const {
+OpTime StepTimer::attention(const OpCost& op, double bytes_per_s, const StepShape& step) const {
   double n_visible = 0;
-  int64_t n_tokens = 0, n_cached = 0;
+  int64_t n_tokens = 0;
   for (const StepShape::Seq& seq : step.seqs) {
     n_visible +=
         static_cast<double>(seq.n_new) * (static_cast<double>(seq.n_context) + static_cast<double>(seq.n_new + 1) / 2);
     n_tokens += seq.n_new;
-    n_cached += seq.n_context + seq.n_new;
   }
-  // Read from memory once: the tokens of one chunk find their sequence's K and V in cache.
-  const KvLayout layout = kv_layout(model_, format_, 16);
-  const double kv_bytes =
-      static_cast<double>(n_cached * 2 * layout.n_kv_heads * layout.head_dim * size_of(layout.dtype));
-  const double working_set = kv_bytes * static_cast<double>(model_.n_layers) + static_cast<double>(weights_bytes_);
-  const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, static_cast<int64_t>(working_set));
-
   const auto group = static_cast<double>(model_.n_heads / model_.n_kv_heads);
   const double per_element =
       hardware_.attention_seconds_per_kv_element + group * hardware_.attention_seconds_per_query_element;
   const auto n_pairs = static_cast<double>(n_tokens * model_.n_kv_heads);
   const double kernel_s = n_pairs * hardware_.attention_seconds_per_call +
                           n_visible * static_cast<double>(model_.n_kv_heads * model_.head_dim) * per_element;
-  return roofline(op, kv_bytes / bytes_per_s, kernel_s * largest_share(n_tokens * model_.n_kv_heads));
+  return roofline(op, kv_bytes_of_layer(step) / bytes_per_s, kernel_s * largest_share(n_tokens * model_.n_kv_heads));
 }
 
 OpTime StepTimer::elementwise(const OpCost& op) const {
@@ -98,16 +97,19 @@ OpTime StepTimer::elementwise(const OpCost& op) const {
 }
 
 StepTime StepTimer::time(const StepShape& step) const {
+  const double working_set =
+      static_cast<double>(weights_bytes_) + static_cast<double>(model_.n_layers) * kv_bytes_of_layer(step);
+  const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, static_cast<int64_t>(working_set));
   StepTime result;
   for (const OpCost& op : step_ledger(model_, format_, step)) {
     if (!op.scheme.empty()) {
       const bool is_head = op.name == name(LinearRole::kLmHead);
       double prepare_s = 0;
-      add(result, linear(op, prepare_s), is_head ? kLmHeadBandwidthTerm : kWeightsBandwidthTerm,
+      add(result, linear(op, bytes_per_s, prepare_s), is_head ? kLmHeadBandwidthTerm : kWeightsBandwidthTerm,
           is_head ? kLmHeadArithmeticTerm : kWeightsArithmeticTerm);
       add(result, {"prepare " + op.name, op.count, prepare_s, 0, prepare_s}, kElementwiseTerm, kElementwiseTerm);
     } else if (op.name == "attention") {
-      add(result, attention(op, step), kAttentionTerm, kAttentionTerm);
+      add(result, attention(op, bytes_per_s, step), kAttentionTerm, kAttentionTerm);
     } else {
       add(result, elementwise(op), kElementwiseTerm, kElementwiseTerm);
     }

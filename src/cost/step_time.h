@@ -5,8 +5,8 @@
 //   attention: max(KV bytes / read bandwidth, kernel time of one thread's (token, KV head) pairs)
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
-// The working set of the weights is all of them: a step streams through the whole model before it comes back. Rows are
-// shared in tiles of kTileRows and tokens whole, so a thread's share is rounded up.
+// The working set is all weights and the step's KV cache: a step streams through all of it before it comes back. Rows
+// are shared in tiles of kTileRows and tokens whole, so a thread's share is rounded up.
 #pragma once
 #include <map>
 #include <string>
@@ -45,19 +45,20 @@ inline constexpr int kBarriersPerLayer = 10;
 
 class StepTimer {
  public:
-  // All are kept by reference. Throws Error(kBadArgument) if the profile has neither a rate of one of the format's
-  // kernels nor the peak of its executed arithmetic.
+  // Model and hardware are kept by reference. Throws Error(kBadArgument) if the profile has neither a rate of one of
+  // the format's kernels nor the peak of its executed arithmetic.
   StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa, int threads);
   StepTime time(const StepShape& step) const;
 
  private:
-  OpTime linear(const OpCost& op, double& prepare_s) const;
-  OpTime attention(const OpCost& op, const StepShape& step) const;
+  double kv_bytes_of_layer(const StepShape& step) const;
+  OpTime linear(const OpCost& op, double bytes_per_s, double& prepare_s) const;
+  OpTime attention(const OpCost& op, double bytes_per_s, const StepShape& step) const;
   OpTime elementwise(const OpCost& op) const;
   double largest_share(int64_t n_units) const;
 
   const ModelSpec& model_;
-  const Format& format_;
+  const Format format_;
   const HardwareProfile& hardware_;
   Isa isa_;
   int threads_;

@@ -78,6 +78,16 @@ TEST(StepTime, InputsArePreparedOncePerToken) {
   EXPECT_DOUBLE_EQ(time_of(hardware, kOneToken).terms.at(kElementwiseTerm), 8 * 1024 * 1e-6);
 }
 
+TEST(StepTime, WhatDoesNotFitWithItsKvCacheComesFromMemory) {
+  // 34 GiB/s up to 35 MiB, a tenth of it from 64 MiB on: weights alone fit. 8192 tokens of KV cache have 32 MiB.
+  HardwareProfile hardware = example_hardware();
+  hardware.read_bandwidth = {{35 * kMi, 1, 34.0 * 1024 * kMi}, {64 * kMi, 1, 3.4 * 1024 * kMi}};
+  const StepShape many{.seqs = {{.n_new = 1, .n_context = 8191}}, .n_logit_rows = 1};
+  constexpr double kRounding = 1e-15;  // of exp(log(bandwidth)): some 2^-50 of a millisecond
+  EXPECT_NEAR(time_of(hardware, kOneToken).terms.at(kLmHeadBandwidthTerm), 2.0 / 34 / 1024, kRounding);
+  EXPECT_NEAR(time_of(hardware, many).terms.at(kLmHeadBandwidthTerm), 2.0 / 3.4 / 1024, kRounding);
+}
+
 TEST(StepTime, AttentionCountsVisibleTokens) {
   HardwareProfile hardware = example_hardware();
   hardware.attention_seconds_per_call = 1e-3;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "cost/predict.h"
 #include "cost/reconcile.h"
 #include "lab/evaluation_set.h"
@@ -13,6 +14,7 @@
 #include "meters/capacity.h"
 #include "meters/quality.h"
 #include "meters/throughput.h"
+#include "probe/machine_speed.h"
 #include "probe/probe.h"
 
 namespace trimeter {
@@ -102,8 +104,21 @@ void Comparison::encode_workload() {
 
 void Comparison::know_machine() {
   const auto tell_probe = [this](const std::string& what, int done, int total) { tell(what, done, total); };
-  hardware_ = options_.hardware.empty() ? load_or_measure(threads_->size(), tell_probe)
-                                        : read_hardware_profile(options_.hardware);
+  if (!options_.hardware.empty()) {
+    hardware_ = read_hardware_profile(options_.hardware);
+    return;
+  }
+  std::set<std::string> schemes;
+  for (const std::string& name : options_.formats)
+    for (const std::string& scheme : schemes_of(subject_.spec, trimeter::format(name))) schemes.insert(scheme);
+  const std::vector<std::string> wanted(schemes.begin(), schemes.end());
+  hardware_ = load_or_measure(threads_->size(), wanted, tell_probe);
+  const MachineSpeed now = machine_speed(hardware_, *threads_);
+  if (describes(now)) return;
+  TM_WARN(
+      "The machine is not as its profile of {} has it (arithmetic {:.2f}, bandwidth {:.2f} of it): measuring it anew",
+      hardware_.measured_at, now.arithmetic, now.bandwidth);
+  hardware_ = measure_and_keep(threads_->size(), wanted, tell_probe);
 }
 
 void Comparison::describe() {
@@ -116,7 +131,7 @@ void Comparison::describe() {
   record_.hardware = {
       hardware_.name,   hardware_.kind,         std::string(name(active_isa())),
       threads_->size(), hardware_.memory_bytes, hardware_.read_bandwidth_bytes_per_s(threads_->size(), largest),
-      hardware_.rates};
+      hardware_.rates,  hardware_.measured_at,  {}};
   RecordWorkload& workload = record_.workload;
   workload.prompts = options_.prompts;
   for (const QualityPrompt& prompt : prompts_) workload.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
@@ -176,8 +191,16 @@ void Comparison::measure() {
   record_.measured_from = utc_now();
   std::vector<std::vector<int32_t>> prompts;
   for (const QualityPrompt& prompt : prompts_) prompts.push_back(prompt.tokens);
+  std::vector<double> arithmetic, bandwidth;
+  const auto probe_speed = [&] {
+    const MachineSpeed speed = machine_speed(hardware_, *threads_);
+    arithmetic.push_back(speed.arithmetic);
+    bandwidth.push_back(speed.bandwidth);
+  };
   const std::vector<Throughput> throughputs = measure_throughput(
-      named_, prompts, {.max_tokens = options_.max_tokens, .rounds = options_.rounds}, events_.on_progress);
+      named_, prompts, {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = probe_speed},
+      events_.on_progress);
+  record_.hardware.speed = {Sampled::of(std::move(arithmetic)), Sampled::of(std::move(bandwidth))};
   for (size_t i = 0; i < record_.runs.size(); ++i) {
     const Throughput& t = throughputs[i];
     const Capacity capacity = measure_capacity(engines_[i]->info());

@@ -82,12 +82,14 @@ std::vector<Throughput> measure_throughput(std::span<const NamedEngine> engines,
   if (progress) progress("throughput", 0, n_runs);
   for (int round = -options.warmup; round < options.rounds; ++round) {
     Samples uncounted;
+    if (round >= 0 && options.between_rounds) options.between_rounds();
     for (size_t i = 0; i < n; ++i) {
       const size_t which = (i + static_cast<size_t>(round + options.warmup)) % n;
       run_once(*engines[which].engine, prompts, options.max_tokens, round < 0 ? uncounted : samples[which]);
       if (progress) progress("throughput", ++n_done, n_runs);
     }
   }
+  if (options.between_rounds) options.between_rounds();
 
   std::vector<Throughput> results;
   for (size_t i = 0; i < n; ++i) {

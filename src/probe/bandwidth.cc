@@ -11,12 +11,6 @@ namespace trimeter {
 namespace {
 
 constexpr int64_t kMiB = int64_t{1} << 20;
-constexpr int64_t kReadUnit = 512;  // MicroTable::read's
-
-const MicroTable& micro(Isa isa) {
-  static constexpr const MicroTable* kTables[] = {&scalar::micro, &avx2::micro, &avx512::micro, &avx512_bf16::micro};
-  return *kTables[static_cast<size_t>(isa)];
-}
 
 // Half of L2, some sizes within L3, and four and more times L3, where next to nothing is found in it again.
 std::set<int64_t> working_sets(const HardwareProfile& profile) {
@@ -32,10 +26,14 @@ std::set<int> thread_counts(int n_threads) {
   return counts;
 }
 
-// What the loops return goes here, so that they are not dropped.
-volatile uint64_t g_unused_sum;
-
 }  // namespace
+
+volatile uint64_t unused_sum;
+
+const MicroTable& micro_table(Isa isa) {
+  static constexpr const MicroTable* kTables[] = {&scalar::micro, &avx2::micro, &avx512::micro, &avx512_bf16::micro};
+  return *kTables[static_cast<size_t>(isa)];
+}
 
 void measure_bandwidth(HardwareProfile& profile, Isa isa) {
   const std::set<int64_t> sizes = working_sets(profile);
@@ -48,10 +46,10 @@ void measure_bandwidth(HardwareProfile& profile, Isa isa) {
           team,
           [&](int thread) {
             const auto [begin, end] = team.share(bytes, thread, kReadUnit);
-            g_unused_sum = micro(isa).read(reinterpret_cast<const char*>(memory.data()) + begin,
-                                           (end - begin) / kReadUnit * kReadUnit);
+            unused_sum = micro_table(isa).read(reinterpret_cast<const char*>(memory.data()) + begin,
+                                               (end - begin) / kReadUnit * kReadUnit);
           },
-          3e-3, 7);
+          1e-3, 5);
       profile.read_bandwidth.push_back({bytes, threads, static_cast<double>(bytes) / seconds});
     }
   }
@@ -59,11 +57,11 @@ void measure_bandwidth(HardwareProfile& profile, Isa isa) {
 
 void measure_dot_rates(HardwareProfile& profile, ThreadPool& team, Isa isa) {
   const std::pair<const char*, DotLoop> loops[] = {
-      {"bf16", micro(isa).bf16}, {"int8", micro(isa).int8}, {"fp32", micro(isa).fp32}};
+      {"bf16", micro_table(isa).bf16}, {"int8", micro_table(isa).int8}, {"fp32", micro_table(isa).fp32}};
   constexpr int64_t kRounds = 20000;
   for (const auto& [arithmetic, loop] : loops) {
     if (loop.run == nullptr) continue;
-    const double seconds = time_per_call(team, [&, run = loop.run](int) { g_unused_sum = run(kRounds); });
+    const double seconds = time_per_call(team, [&, run = loop.run](int) { unused_sum = run(kRounds); });
     profile.rates[arithmetic] = team.size() * kRounds * loop.ops_per_round / seconds;
   }
 }

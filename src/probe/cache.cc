@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 #include <system_error>
 
 #include "base/error.h"
@@ -75,17 +77,33 @@ fs::path hardware_cache_path(int n_threads) {
   return directory / fmt::format("hardware-{:016x}.json", hash_of(machine));
 }
 
-HardwareProfile load_or_measure(const fs::path& path, int n_threads, const std::function<HardwareProfile()>& measure) {
+HardwareProfile load_or_measure(const fs::path& path, int n_threads, const std::vector<std::string>& schemes,
+                                const Measure& measure) {
   HardwareProfile profile;
-  if (read_kept(path, n_threads, profile)) return profile;
-  profile = measure();
+  std::set<std::string> wanted(schemes.begin(), schemes.end());
+  if (read_kept(path, n_threads, profile)) {
+    std::set<std::string> kept;
+    for (const KernelRate& rate : profile.kernels) kept.insert(rate.scheme);
+    if (std::ranges::includes(kept, wanted)) return profile;
+    wanted.merge(kept);
+  }
+  profile = measure({wanted.begin(), wanted.end()});
   keep(path, profile);
   return profile;
 }
 
-HardwareProfile load_or_measure(int n_threads, const ProbeProgress& on_progress) {
-  return load_or_measure(hardware_cache_path(n_threads), n_threads,
-                         [&] { return measure_hardware(n_threads, on_progress); });
+HardwareProfile load_or_measure(int n_threads, const std::vector<std::string>& schemes,
+                                const ProbeProgress& on_progress) {
+  return load_or_measure(hardware_cache_path(n_threads), n_threads, schemes, [&](const std::vector<std::string>& all) {
+    return measure_hardware(n_threads, all, on_progress);
+  });
+}
+
+HardwareProfile measure_and_keep(int n_threads, const std::vector<std::string>& schemes,
+                                 const ProbeProgress& on_progress) {
+  const HardwareProfile profile = measure_hardware(n_threads, schemes, on_progress);
+  keep(hardware_cache_path(n_threads), profile);
+  return profile;
 }
 
 }  // namespace trimeter

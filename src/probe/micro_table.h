@@ -2,6 +2,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "base/cpu.h"
+
 namespace trimeter {
 
 // Runs n rounds of independent multiply-adds in registers; the result keeps the compiler from dropping them.
@@ -15,6 +17,10 @@ struct MicroTable {
   // Reads every vector of `bytes` (a multiple of 512) once and returns a sum of them.
   uint64_t (*read)(const char* data, int64_t bytes);
 };
+inline constexpr int64_t kReadUnit = 512;  // bytes
+const MicroTable& micro_table(Isa isa);
+// What the loops return goes here, so that they are not dropped.
+extern volatile uint64_t unused_sum;
 
 }  // namespace trimeter
 

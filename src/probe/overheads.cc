@@ -12,7 +12,7 @@ namespace {
 // A barrier waits for the slowest: where another program takes a CPU for some milliseconds, it takes as long. So many
 // short repeats, of which such a moment spoils few.
 constexpr double kRepeatSeconds = 3e-5;
-constexpr int kRepeats = 501;
+constexpr int kRepeats = 201;
 
 LinearWeight random_linear(const LinearSpec& spec, const Scheme& scheme, ThreadPool& pool) {
   std::vector<uint16_t> rows(static_cast<size_t>(spec.shape.out * spec.shape.in));
@@ -61,11 +61,7 @@ ModelWeights tiny_model(const ModelSpec& spec, const Format& format, ThreadPool&
   return weights;
 }
 
-struct StepSeconds {
-  double measured = 0, itemised = 0;  // of one step with one token for each thread; itemised: without fixed costs
-};
-
-StepSeconds tiny_step(const HardwareProfile& profile, ThreadPool& team, Isa isa, int64_t n_layers) {
+double tiny_step_s(ThreadPool& team, Isa isa, int64_t n_layers) {
   const Format baseline = format("bf16");
   const int n = team.size();
   const ModelSpec spec = tiny_spec(n_layers, n);
@@ -80,33 +76,40 @@ StepSeconds tiny_step(const HardwareProfile& profile, ThreadPool& team, Isa isa,
   std::iota(rows.begin(), rows.end(), 0);
   std::iota(block_tables.begin(), block_tables.end(), 0);
   std::vector<StepSeq> seqs;
-  StepShape shape{.seqs = {}, .n_logit_rows = n};
-  for (int32_t i = 0; i < n; ++i) {
-    seqs.push_back({i, 1, 0, &block_tables[static_cast<size_t>(i)]});
-    shape.seqs.push_back({.n_new = 1, .n_context = 0});
-  }
+  for (int32_t i = 0; i < n; ++i) seqs.push_back({i, 1, 0, &block_tables[static_cast<size_t>(i)]});
   ThreadPool alone(1);  // forward() uses the team itself
-  const double measured = time_per_call(
+  return time_per_call(
       alone,
       [&](int) {
         forward.run({tokens, seqs}, {layout, blocks.data()});
         forward.logits(rows);
       },
       kRepeatSeconds, kRepeats);
+}
 
+double itemised_s(const HardwareProfile& profile, Isa isa, int64_t n_layers) {
   HardwareProfile itemised = profile;
   itemised.step_overhead_s = itemised.layer_overhead_s = itemised.sampling_seconds_per_logit = 0;
-  return {measured, StepTimer(spec, baseline, itemised, isa, n).time(shape).seconds};
+  const Format baseline = format("bf16");
+  const ModelSpec spec = tiny_spec(n_layers, profile.threads);
+  StepShape shape{.seqs = {}, .n_logit_rows = profile.threads};
+  shape.seqs.assign(static_cast<size_t>(profile.threads), {.n_new = 1, .n_context = 0});
+  return StepTimer(spec, baseline, itemised, isa, profile.threads).time(shape).seconds;
 }
 
 }  // namespace
 
-void measure_overheads(HardwareProfile& profile, ThreadPool& team, Isa isa) {
-  profile.barrier_s = time_per_call(
+FixedCosts measure_fixed_costs(ThreadPool& team, Isa isa) {
+  const double barrier_s = time_per_call(
       team, [&](int) { team.barrier(); }, kRepeatSeconds, kRepeats);
-  constexpr int64_t kFew = 2, kMany = 18;
-  const StepSeconds few = tiny_step(profile, team, isa, kFew), many = tiny_step(profile, team, isa, kMany);
-  const double few_s = few.measured - few.itemised, many_s = many.measured - many.itemised;
+  return {barrier_s, tiny_step_s(team, isa, FixedCosts::kFewLayers), tiny_step_s(team, isa, FixedCosts::kManyLayers)};
+}
+
+void solve_overheads(HardwareProfile& profile, const FixedCosts& costs, Isa isa) {
+  constexpr int kFew = FixedCosts::kFewLayers, kMany = FixedCosts::kManyLayers;
+  profile.barrier_s = costs.barrier_s;
+  const double few_s = costs.few_layers_s - itemised_s(profile, isa, kFew);
+  const double many_s = costs.many_layers_s - itemised_s(profile, isa, kMany);
   profile.layer_overhead_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
   profile.step_overhead_s = std::max(0.0, few_s - kFew * profile.layer_overhead_s);
 }

@@ -16,7 +16,13 @@ void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view
 void measure_attention(HardwareProfile& profile, ThreadPool& team, Isa isa);
 // elementwise_seconds_per_byte, sampling_seconds_per_logit
 void measure_elementwise(HardwareProfile& profile, ThreadPool& team, Isa isa);
-// barrier_s, step_overhead_s, layer_overhead_s; needs all the others
-void measure_overheads(HardwareProfile& profile, ThreadPool& team, Isa isa);
+// Times of a barrier and of a step of tiny models, which is next to nothing but fixed cost.
+struct FixedCosts {
+  static constexpr int kFewLayers = 2, kManyLayers = 18;
+  double barrier_s = 0, few_layers_s = 0, many_layers_s = 0;
+};
+FixedCosts measure_fixed_costs(ThreadPool& team, Isa isa);
+// barrier_s, step_overhead_s, layer_overhead_s: what of these steps all other parts of the profile do not account for.
+void solve_overheads(HardwareProfile& profile, const FixedCosts& costs, Isa isa);
 
 }  // namespace trimeter

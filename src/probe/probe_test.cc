@@ -9,7 +9,9 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "probe/best_of.h"
 #include "probe/build_id.h"
+#include "probe/machine_speed.h"
 #include "probe/micro_table.h"
 #include "probe/parts.h"
 #include "schemes/scheme.h"
@@ -66,14 +68,14 @@ TEST(Probe, KernelRatesCoverTheTokenCountsAndGrowWithThem) {
 
 TEST(Probe, AMeasurementIsWhole) {
   int n_reports = 0;
-  const HardwareProfile profile = measure_hardware(1, [&](const std::string&, int done, int total) {
+  const std::vector<std::string> schemes = {"bf16", "int4_g128_zp"};
+  const HardwareProfile profile = measure_hardware(1, schemes, [&](const std::string&, int done, int total) {
     EXPECT_LE(done, total);
     ++n_reports;
   });
-  EXPECT_EQ(n_reports, 6 + static_cast<int>(all_schemes().size()));
+  EXPECT_EQ(n_reports, 3 * (5 + std::ssize(schemes)) + 1);
   EXPECT_EQ(to_json(hardware_profile_from_json(to_json(profile), "p.json")), to_json(profile));
-  for (const Scheme* scheme : all_schemes())
-    EXPECT_TRUE(profile.kernel_rate(scheme->info().name, profile.isa, 16).found) << scheme->info().name;
+  for (const std::string& scheme : schemes) EXPECT_TRUE(profile.kernel_rate(scheme, profile.isa, 16).found) << scheme;
   EXPECT_GT(profile.attention_seconds_per_kv_element + profile.attention_seconds_per_query_element, 0);
   // What the ledger itemises has a rate of its own.
   for (const char* op : {"embed", "rms_norm", "rope", "kv_write", "silu_mul"})
@@ -97,14 +99,18 @@ class ProbeCache : public testing::Test {
     std::filesystem::remove_all(directory_);
   }
   std::string load(const std::filesystem::path& path, int n_threads = 1) {
-    return to_json(load_or_measure(path, n_threads, [&] {
+    return to_json(load_or_measure(path, n_threads, wanted_, [&](const std::vector<std::string>& schemes) {
       ++n_measured_;
+      machine_.kernels.clear();
+      for (const std::string& scheme : schemes)
+        machine_.kernels.push_back({.scheme = scheme, .isa = machine_.isa, .seconds_per_weight = 1e-9});
       return machine_;
     }));
   }
 
   std::filesystem::path directory_;
   HardwareProfile machine_;
+  std::vector<std::string> wanted_ = {"bf16"};
   int n_measured_ = 0;
 };
 
@@ -116,10 +122,61 @@ TEST_F(ProbeCache, LiesInTheUsersCacheByMachineAndThreads) {
 
 TEST_F(ProbeCache, AMachineIsMeasuredOnce) {
   const auto path = hardware_cache_path(1);
-  EXPECT_EQ(load(path), to_json(machine_));
-  EXPECT_EQ(to_json(read_hardware_profile(path)), to_json(machine_));
-  EXPECT_EQ(load(path), to_json(machine_));
+  const std::string measured = load(path);
+  EXPECT_EQ(to_json(read_hardware_profile(path)), measured);
+  EXPECT_EQ(load(path), measured);
   EXPECT_EQ(n_measured_, 1);
+}
+
+TEST_F(ProbeCache, ASchemeThatIsLackingIsMeasuredWithThoseThatWereThere) {
+  const auto path = directory_ / "profile.json";
+  load(path);
+  wanted_ = {"fp32"};
+  load(path);
+  EXPECT_EQ(n_measured_, 2);
+  wanted_ = {"bf16", "fp32"};
+  load(path);
+  EXPECT_EQ(n_measured_, 2);
+}
+
+TEST(BestOf, EachFigureIsTheBestOfItsPasses) {
+  HardwareProfile a, b;
+  a.read_bandwidth = {{1 << 20, 1, 2e9}, {1 << 24, 1, 1e9}};
+  b.read_bandwidth = {{1 << 20, 1, 1e9}, {1 << 24, 1, 3e9}};
+  a.rates = {{"fp32", 5}};
+  b.rates = {{"fp32", 6}};
+  a.kernels = {{.scheme = "x", .isa = "i", .seconds_per_weight = 2, .seconds_per_input = 1}};
+  b.kernels = {{.scheme = "x", .isa = "i", .seconds_per_weight = 1, .seconds_per_input = 2}};
+  a.elementwise_seconds_per_byte = {{"rope", 3}};
+  b.elementwise_seconds_per_byte = {{"rope", 4}};
+  a.attention_seconds_per_call = 1;
+  b.attention_seconds_per_call = 2;
+  a.sampling_seconds_per_logit = 2;
+  b.sampling_seconds_per_logit = 1;
+  keep_best(a, b);
+  EXPECT_EQ(a.read_bandwidth[0].bytes_per_s, 2e9);
+  EXPECT_EQ(a.read_bandwidth[1].bytes_per_s, 3e9);
+  EXPECT_EQ(a.rates.at("fp32"), 6);
+  EXPECT_EQ(a.kernels[0].seconds_per_weight, 1);
+  EXPECT_EQ(a.kernels[0].seconds_per_input, 1);
+  EXPECT_EQ(a.elementwise_seconds_per_byte.at("rope"), 3);
+  EXPECT_EQ(a.attention_seconds_per_call, 1);
+  EXPECT_EQ(a.sampling_seconds_per_logit, 1);
+}
+
+TEST(MachineSpeed, IsAShareOfTheProfile) {
+  ThreadPool team(1);
+  HardwareProfile profile;
+  profile.threads = 1;
+  profile.rates = {{"fp32", 1e15}};  // no core has a thousandth of it
+  profile.read_bandwidth = {{1 << 20, 1, 1}};
+  const MachineSpeed speed = machine_speed(profile, team);
+  EXPECT_LT(speed.arithmetic, 0.001);
+  EXPECT_GT(speed.bandwidth, 1000);
+  EXPECT_FALSE(describes(speed));
+  EXPECT_TRUE(describes({1.1, 0.9}));
+  EXPECT_FALSE(describes({1, 0.7}));
+  EXPECT_FALSE(describes({1.3, 1}));
 }
 
 TEST_F(ProbeCache, AnotherMachineOrBuildOrABrokenFileIsMeasuredAnew) {
@@ -127,9 +184,9 @@ TEST_F(ProbeCache, AnotherMachineOrBuildOrABrokenFileIsMeasuredAnew) {
   int n_expected = 0;
   const auto expect_anew = [&](const std::string& kept) {
     std::ofstream(path) << kept;
-    EXPECT_EQ(load(path), to_json(machine_));
+    const std::string measured = load(path);
     EXPECT_EQ(n_measured_, ++n_expected);
-    EXPECT_EQ(to_json(read_hardware_profile(path)), to_json(machine_));
+    EXPECT_EQ(to_json(read_hardware_profile(path)), measured);
   };
   HardwareProfile other = machine_;
   other.build = "another";
@@ -148,8 +205,8 @@ TEST_F(ProbeCache, AnotherMachineOrBuildOrABrokenFileIsMeasuredAnew) {
 
 TEST_F(ProbeCache, AnUnwritablePlaceIsNoError) {
   std::ofstream(directory_ / "file") << "not a directory";
-  EXPECT_EQ(load(directory_ / "file" / "profile.json"), to_json(machine_));
-  EXPECT_EQ(load({}), to_json(machine_));
+  const std::string measured = load(directory_ / "file" / "profile.json");
+  EXPECT_EQ(load({}), measured);
   EXPECT_EQ(n_measured_, 2);
 }
 

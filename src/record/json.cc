@@ -44,6 +44,12 @@ void describe(Archive& a, Ref<Archive, RecordModel> m) {
 }
 
 template <class Archive>
+void describe(Archive& a, Ref<Archive, RecordSpeed> s) {
+  a("arithmetic", s.arithmetic);
+  a("bandwidth", s.bandwidth);
+}
+
+template <class Archive>
 void describe(Archive& a, Ref<Archive, RecordHardware> h) {
   a("name", h.name);
   a("kind", h.kind);
@@ -52,6 +58,8 @@ void describe(Archive& a, Ref<Archive, RecordHardware> h) {
   a("memory_bytes", h.memory_bytes);
   a("read_bandwidth_bytes_per_s", h.read_bandwidth_bytes_per_s);
   a("rates", h.rates);
+  a("profiled_at", h.profiled_at);
+  a("speed", h.speed);
 }
 
 template <class Archive>

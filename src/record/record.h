@@ -26,12 +26,20 @@ struct RecordModel {
   bool operator==(const RecordModel&) const = default;
 };
 
+// How fast the machine was while it was measured, as shares of what its profile says.
+struct RecordSpeed {
+  Sampled arithmetic, bandwidth;
+  bool operator==(const RecordSpeed&) const = default;
+};
+
 struct RecordHardware {
   std::string name, kind = "cpu", isa;
   int threads = 0;
   int64_t memory_bytes = 0;
   double read_bandwidth_bytes_per_s = 0;
   std::map<std::string, double> rates;  // operations per second by arithmetic: "bf16", "int8", "fp32"
+  std::string profiled_at;              // UTC; empty if the profile does not say
+  std::optional<RecordSpeed> speed;     // probed between the rounds of the throughput meter
   bool operator==(const RecordHardware&) const = default;
 };
 

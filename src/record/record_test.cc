@@ -101,7 +101,7 @@ TEST(Record, IntervalsAreTwoNumbers) {
   std::string json = to_json(full_record());
   const size_t at = json.find("\"ci95\": [") + 9;
   json.insert(at, "1, ");
-  EXPECT_EQ(error_of(json), "r.json: runs[0].measured.generation_tokens_per_s.ci95: wanted two numbers, got 3");
+  EXPECT_EQ(error_of(json), "r.json: hardware.speed.arithmetic.ci95: wanted two numbers, got 3");
 }
 
 }  // namespace

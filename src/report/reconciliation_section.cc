@@ -13,6 +13,10 @@ std::string chain(const std::vector<std::string>& formats) {
   return text;
 }
 
+std::string interval_text(const Sampled& s) {
+  return fmt::format("{:.2f} ({:.2f}-{:.2f})", s.median, s.ci95_low, s.ci95_high);
+}
+
 }  // namespace
 
 Section reconciliation_section(const Record& record) {
@@ -33,6 +37,11 @@ Section reconciliation_section(const Record& record) {
     if (!r.within_band) misses.push_back({r.format + ", " + meter_title(r.meter), r.explanation});
   }
   Section section{"Reconciliation", "", {table}};
+  if (!record.hardware.profiled_at.empty()) section.note = "with the profile of " + record.hardware.profiled_at;
+  if (const auto& speed = record.hardware.speed)
+    section.parts.push_back(Items{{"machine while it was measured",
+                                   fmt::format("arithmetic {}, read bandwidth {} of its profile's",
+                                               interval_text(speed->arithmetic), interval_text(speed->bandwidth))}});
   if (!misses.empty()) section.parts.push_back(misses);
   return section;
 }

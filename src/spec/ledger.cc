@@ -42,6 +42,13 @@ const Scheme& linear_scheme(const ModelSpec& model, const Format& format, const 
   return linear.role == LinearRole::kLmHead ? dense_scheme(dense_dtype(model, format)) : scheme(format.scheme);
 }
 
+std::set<std::string> schemes_of(const ModelSpec& model, const Format& format) {
+  std::set<std::string> names;
+  for (const LinearSpec& linear : model.linears()) names.emplace(linear_scheme(model, format, linear).info().name);
+  names.emplace(linear_scheme(model, format, model.lm_head()).info().name);
+  return names;
+}
+
 void check_format_fits(const ModelSpec& model, const Format& format) {
   std::vector<LinearSpec> linears = model.linears();
   linears.push_back(model.lm_head());

@@ -1,6 +1,7 @@
 // The one ledger for bytes and FLOPs: loader, engine, cost model and report all ask here.
 #pragma once
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ const Scheme& dense_scheme(DType dtype);
 // The scheme of one linear: what format.scheme_of_module says; otherwise the format's for the decoder layers, the dense
 // dtype's for lm_head.
 const Scheme& linear_scheme(const ModelSpec& model, const Format& format, const LinearSpec& linear);
+// Names of the schemes of all its linears.
+std::set<std::string> schemes_of(const ModelSpec& model, const Format& format);
 // Throws Error(kUnsupported), naming format, tensor and reason, if a scheme cannot hold one of the model's matrices.
 void check_format_fits(const ModelSpec& model, const Format& format);
 

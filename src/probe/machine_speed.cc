@@ -1,0 +1,51 @@
+#include "probe/machine_speed.h"
+
+#include <cmath>
+
+#include "probe/micro_table.h"
+#include "probe/team_time.h"
+#include "tensor/buffer.h"
+
+namespace trimeter {
+namespace {
+
+constexpr double kRepeatSeconds = 3e-4;
+constexpr int kRepeats = 11;
+constexpr int64_t kRounds = 2000;
+
+double arithmetic_speed(const HardwareProfile& profile, ThreadPool& team, const MicroTable& micro) {
+  const std::pair<const char*, DotLoop> loops[] = {{"bf16", micro.bf16}, {"fp32", micro.fp32}};
+  for (const auto& [arithmetic, loop] : loops) {
+    const auto rate = profile.rates.find(arithmetic);
+    if (loop.run == nullptr || rate == profile.rates.end()) continue;
+    const double seconds = median(times_per_call(
+        team, [&, run = loop.run](int) { unused_sum = run(kRounds); }, kRepeatSeconds, kRepeats));
+    return team.size() * kRounds * loop.ops_per_round / seconds / rate->second;
+  }
+  return 1;
+}
+
+double bandwidth_speed(const HardwareProfile& profile, ThreadPool& team, const MicroTable& micro) {
+  static const Buffer memory(kSpeedBytes, "machine speed");
+  const double seconds = median(times_per_call(
+      team,
+      [&](int thread) {
+        const auto [begin, end] = team.share(kSpeedBytes, thread, kReadUnit);
+        unused_sum = micro.read(memory.as<char>() + begin, end - begin);
+      },
+      kRepeatSeconds, kRepeats));
+  return static_cast<double>(kSpeedBytes) / seconds / profile.read_bandwidth_bytes_per_s(team.size(), kSpeedBytes);
+}
+
+}  // namespace
+
+MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team) {
+  const MicroTable& micro = micro_table(active_isa());
+  return {arithmetic_speed(profile, team, micro), bandwidth_speed(profile, team, micro)};
+}
+
+bool describes(const MachineSpeed& speed) {
+  return std::fabs(speed.arithmetic - 1) <= kSameSpeed && std::fabs(speed.bandwidth - 1) <= kSameSpeed;
+}
+
+}  // namespace trimeter

@@ -1,0 +1,24 @@
+// How fast the machine is at this moment, as a share of what its profile says: a shared machine is not always the one
+// that was measured, and a miss that this accounts for is not the cost model's.
+#pragma once
+#include "base/thread_pool.h"
+#include "cost/hardware.h"
+
+namespace trimeter {
+
+struct MachineSpeed {
+  double arithmetic = 1;  // dot products in registers, all threads: against rates
+  double bandwidth = 1;   // reads of kSpeedBytes, all threads: against read_bandwidth
+};
+
+inline constexpr int64_t kSpeedBytes = int64_t{8} << 20;
+
+// Takes some 10 ms. The median of short repeats, not their best: what a run gets is meant. `team` has profile.threads
+// members. A datasheet's profile without a rate of the ISA's dot products has arithmetic 1.
+MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team);
+
+// Whether a prediction from this profile can be expected to hold on the machine as it is: both within kSameSpeed of 1.
+inline constexpr double kSameSpeed = 0.2;
+bool describes(const MachineSpeed& speed);
+
+}  // namespace trimeter
