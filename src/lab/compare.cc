@@ -116,8 +116,9 @@ void Comparison::know_machine() {
   const MachineSpeed now = machine_speed(hardware_, *threads_);
   if (describes(now)) return;
   TM_WARN(
-      "The machine is not as its profile of {} has it (arithmetic {:.2f}, bandwidth {:.2f} of it): measuring it anew",
-      hardware_.measured_at, now.arithmetic, now.bandwidth);
+      "The machine is not as its profile of {} has it (arithmetic {:.2f}, bandwidth {:.2f}, barriers {:.2f} times as "
+      "fast): measuring it anew",
+      hardware_.measured_at, now.arithmetic, now.bandwidth, now.barrier);
   hardware_ = measure_and_keep(threads_->size(), wanted, tell_probe);
 }
 

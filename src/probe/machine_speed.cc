@@ -10,7 +10,7 @@ namespace trimeter {
 namespace {
 
 constexpr double kRepeatSeconds = 3e-4;
-constexpr int kRepeats = 11;
+constexpr int kRepeats = 31;
 constexpr int64_t kRounds = 2000;
 
 double arithmetic_speed(const HardwareProfile& profile, ThreadPool& team, const MicroTable& micro) {
@@ -18,7 +18,7 @@ double arithmetic_speed(const HardwareProfile& profile, ThreadPool& team, const 
   for (const auto& [arithmetic, loop] : loops) {
     const auto rate = profile.rates.find(arithmetic);
     if (loop.run == nullptr || rate == profile.rates.end()) continue;
-    const double seconds = median(times_per_call(
+    const double seconds = mean(times_per_call(
         team, [&, run = loop.run](int) { unused_sum = run(kRounds); }, kRepeatSeconds, kRepeats));
     return team.size() * kRounds * loop.ops_per_round / seconds / rate->second;
   }
@@ -27,7 +27,7 @@ double arithmetic_speed(const HardwareProfile& profile, ThreadPool& team, const 
 
 double bandwidth_speed(const HardwareProfile& profile, ThreadPool& team, const MicroTable& micro) {
   static const Buffer memory(kSpeedBytes, "machine speed");
-  const double seconds = median(times_per_call(
+  const double seconds = mean(times_per_call(
       team,
       [&](int thread) {
         const auto [begin, end] = team.share(kSpeedBytes, thread, kReadUnit);
@@ -37,15 +37,22 @@ double bandwidth_speed(const HardwareProfile& profile, ThreadPool& team, const M
   return static_cast<double>(kSpeedBytes) / seconds / profile.read_bandwidth_bytes_per_s(team.size(), kSpeedBytes);
 }
 
+double barrier_speed(const HardwareProfile& profile, ThreadPool& team) {
+  const double seconds = time_per_call(
+      team, [&](int) { team.barrier(); }, kRepeatSeconds / 10, kRepeats);
+  return std::max(profile.barrier_s, kLeastBarrierSeconds) / std::max(seconds, kLeastBarrierSeconds);
+}
+
 }  // namespace
 
 MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team) {
   const MicroTable& micro = micro_table(active_isa());
-  return {arithmetic_speed(profile, team, micro), bandwidth_speed(profile, team, micro)};
+  return {arithmetic_speed(profile, team, micro), bandwidth_speed(profile, team, micro), barrier_speed(profile, team)};
 }
 
 bool describes(const MachineSpeed& speed) {
-  return std::fabs(speed.arithmetic - 1) <= kSameSpeed && std::fabs(speed.bandwidth - 1) <= kSameSpeed;
+  return std::fabs(speed.arithmetic - 1) <= kSameSpeed && std::fabs(speed.bandwidth - 1) <= kSameSpeed &&
+         speed.barrier <= kMostBarrier;
 }
 
 }  // namespace trimeter

@@ -9,16 +9,20 @@ namespace trimeter {
 struct MachineSpeed {
   double arithmetic = 1;  // dot products in registers, all threads: against rates
   double bandwidth = 1;   // reads of kSpeedBytes, all threads: against read_bandwidth
+  double barrier = 1;     // barriers of all threads, each at least kLeastBarrierSeconds: against barrier_s
 };
 
 inline constexpr int64_t kSpeedBytes = int64_t{8} << 20;
+inline constexpr double kLeastBarrierSeconds = 1e-6;  // below it a barrier is next to nothing in any step
 
-// Takes some 10 ms. The median of short repeats, not their best: what a run gets is meant. `team` has profile.threads
+// Takes some 30 ms. The mean over these, not the best moment: what a run gets is meant, a busy neighbour included; only
+// the barrier is at its best, which tells whether the profile's was measured in peace. `team` has profile.threads
 // members. A datasheet's profile without a rate of the ISA's dot products has arithmetic 1.
 MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team);
 
-// Whether a prediction from this profile can be expected to hold on the machine as it is: both within kSameSpeed of 1.
-inline constexpr double kSameSpeed = 0.2;
+// Whether a prediction from this profile can be expected to hold on the machine as it is: arithmetic and bandwidth
+// within kSameSpeed of 1, and no barrier that the profile has more than twice as long.
+inline constexpr double kSameSpeed = 0.2, kMostBarrier = 2;
 bool describes(const MachineSpeed& speed);
 
 }  // namespace trimeter

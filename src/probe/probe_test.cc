@@ -170,13 +170,17 @@ TEST(MachineSpeed, IsAShareOfTheProfile) {
   profile.threads = 1;
   profile.rates = {{"fp32", 1e15}};  // no core has a thousandth of it
   profile.read_bandwidth = {{1 << 20, 1, 1}};
+  profile.barrier_s = 1;
   const MachineSpeed speed = machine_speed(profile, team);
   EXPECT_LT(speed.arithmetic, 0.001);
   EXPECT_GT(speed.bandwidth, 1000);
+  EXPECT_GT(speed.barrier, 1000);
   EXPECT_FALSE(describes(speed));
-  EXPECT_TRUE(describes({1.1, 0.9}));
-  EXPECT_FALSE(describes({1, 0.7}));
-  EXPECT_FALSE(describes({1.3, 1}));
+  EXPECT_TRUE(describes({1.1, 0.9, 1}));
+  EXPECT_TRUE(describes({1, 1, 0.1}));
+  EXPECT_FALSE(describes({1, 0.7, 1}));
+  EXPECT_FALSE(describes({1.3, 1, 1}));
+  EXPECT_FALSE(describes({1, 1, 3}));
 }
 
 TEST_F(ProbeCache, AnotherMachineOrBuildOrABrokenFileIsMeasuredAnew) {
