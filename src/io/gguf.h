@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "io/file.h"
-#include "io/ggml_type.h"
+#include "tensor/ggml_type.h"
 
 namespace trimeter {
 

@@ -1,4 +1,4 @@
-#include "io/ggml_type.h"
+#include "tensor/ggml_type.h"
 
 #include "base/error.h"
 

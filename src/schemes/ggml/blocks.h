@@ -1,0 +1,182 @@
+// ggml's blocks: what lies in a GGUF file and, row by row, in memory. f16 is an IEEE half, little-endian; q and the
+// scales and minimums of sub-blocks are small integers; d, m (f16) are the block's.
+//
+//           values  sub  bytes  layout                                            w =
+//   q8_0        32   32     34  d, q i8[32]                                       d q
+//   q4_0        32   32     18  d, q[16]                                          d (q - 8)
+//   q4_1        32   32     20  d, m, q[16]                                       d q + m
+//   q5_0        32   32     22  d, fifth bits u32, q[16]                          d (q - 16)
+//   q5_1        32   32     24  d, m, fifth bits u32, q[16]                       d q + m
+//   q2_K       256   16     84  scale | min << 4 [16], q[64], d, m                d scale q - m min
+//   q3_K       256   16    110  third bits[32], q[64], scales 6 bit[12], d        d (scale - 32) (q - 4)
+//   q4_K       256   32    144  d, m, scales and mins 6 bit[12], q[128]           d scale q - m min
+//   q5_K       256   32    176  d, m, scales and mins, fifth bits[32], q[128]     d scale q - m min
+//   q6_K       256   16    210  low bits[128], high bits[64], scale i8[16], d     d scale (q - 32)
+//
+// Every type decodes to one form, Decoded: w = (d scale_s) q - m min_s, in float with these roundings, which are those
+// of ggml's dequantize_row_*. Used by every ISA's kernels: plain functions, no STL.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+#include "tensor/numeric.h"
+
+namespace trimeter::ggml {
+
+template <int kValues, int kSub>
+struct Decoded {
+  static constexpr int kSubBlocks = kValues / kSub;
+  int8_t codes[kValues];       // with what the formula subtracts from q already subtracted
+  int32_t scales[kSubBlocks];  // likewise
+  int32_t mins[kSubBlocks];    // types without: any, and m is 0
+  float d, m;
+};
+
+template <int Values, int Sub, int Bytes, bool Minimum>
+struct Block {
+  static constexpr int kValues = Values, kSub = Sub, kBytes = Bytes, kSubBlocks = Values / Sub;
+  static constexpr bool kHasMinimum = Minimum;
+  using Decoded = ggml::Decoded<Values, Sub>;
+};
+struct Q8_0 : Block<32, 32, 34, false> {};
+struct Q4_0 : Block<32, 32, 18, false> {};
+struct Q4_1 : Block<32, 32, 20, true> {};
+struct Q5_0 : Block<32, 32, 22, false> {};
+struct Q5_1 : Block<32, 32, 24, true> {};
+struct Q2_K : Block<256, 16, 84, true> {};
+struct Q3_K : Block<256, 16, 110, false> {};
+struct Q4_K : Block<256, 32, 144, true> {};
+struct Q5_K : Block<256, 32, 176, true> {};
+struct Q6_K : Block<256, 16, 210, false> {};
+
+static inline float read_f16(const uint8_t* p) { return f16_to_float(static_cast<uint16_t>(p[0] | p[1] << 8)); }
+
+template <class D>
+static inline void one_scale(D& out, float d, float minimum) {
+  out.d = d;
+  out.m = -minimum;
+  out.scales[0] = 1;
+  out.mins[0] = 1;
+}
+
+// Value l of the low nibbles, l + 16 of the high ones.
+static inline void nibbles16(const uint8_t* q, int less, int8_t* codes) {
+  for (int l = 0; l < 16; ++l) {
+    codes[l] = static_cast<int8_t>((q[l] & 15) - less);
+    codes[l + 16] = static_cast<int8_t>((q[l] >> 4) - less);
+  }
+}
+static inline void five_bits(const uint8_t* fifth, const uint8_t* q, int less, int8_t* codes) {
+  for (int l = 0; l < 16; ++l) {
+    const int low = fifth[l / 8] >> l % 8 & 1, high = fifth[2 + l / 8] >> l % 8 & 1;
+    codes[l] = static_cast<int8_t>(((q[l] & 15) | low << 4) - less);
+    codes[l + 16] = static_cast<int8_t>(((q[l] >> 4) | high << 4) - less);
+  }
+}
+
+static inline void decode(Q8_0, const uint8_t* p, Q8_0::Decoded& out) {
+  one_scale(out, read_f16(p), 0);
+  memcpy(out.codes, p + 2, 32);
+}
+static inline void decode(Q4_0, const uint8_t* p, Q4_0::Decoded& out) {
+  one_scale(out, read_f16(p), 0);
+  nibbles16(p + 2, 8, out.codes);
+}
+static inline void decode(Q4_1, const uint8_t* p, Q4_1::Decoded& out) {
+  one_scale(out, read_f16(p), read_f16(p + 2));
+  nibbles16(p + 4, 0, out.codes);
+}
+static inline void decode(Q5_0, const uint8_t* p, Q5_0::Decoded& out) {
+  one_scale(out, read_f16(p), 0);
+  five_bits(p + 2, p + 6, 16, out.codes);
+}
+static inline void decode(Q5_1, const uint8_t* p, Q5_1::Decoded& out) {
+  one_scale(out, read_f16(p), read_f16(p + 2));
+  five_bits(p + 4, p + 8, 0, out.codes);
+}
+
+// q2_K, q3_K: four values of 2 bits in a byte, 32 values apart; a half block takes 32 bytes.
+static inline void decode(Q2_K, const uint8_t* p, Q2_K::Decoded& out) {
+  const uint8_t* q = p + 16;
+  for (int half = 0; half < 2; ++half)
+    for (int j = 0; j < 4; ++j)
+      for (int l = 0; l < 32; ++l)
+        out.codes[128 * half + 32 * j + l] = static_cast<int8_t>(q[32 * half + l] >> 2 * j & 3);
+  for (int s = 0; s < 16; ++s) {
+    out.scales[s] = p[s] & 15;
+    out.mins[s] = p[s] >> 4;
+  }
+  out.d = read_f16(p + 80);
+  out.m = read_f16(p + 82);
+}
+
+// Scale s: its low nibble in byte s % 8, its two high bits in byte 8 + s % 4.
+static inline int32_t q3_scale(const uint8_t* scales, int s) {
+  const int low = s < 8 ? scales[s] & 15 : scales[s - 8] >> 4;
+  return (low | (scales[8 + s % 4] >> s / 4 * 2 & 3) << 4) - 32;
+}
+static inline void decode(Q3_K, const uint8_t* p, Q3_K::Decoded& out) {
+  const uint8_t* q = p + 32;
+  for (int half = 0; half < 2; ++half)
+    for (int j = 0; j < 4; ++j)
+      for (int l = 0; l < 32; ++l) {
+        const int third = p[l] >> (4 * half + j) & 1;
+        out.codes[128 * half + 32 * j + l] = static_cast<int8_t>(((q[32 * half + l] >> 2 * j & 3) | third << 2) - 4);
+      }
+  for (int s = 0; s < 16; ++s) {
+    out.scales[s] = q3_scale(p + 96, s);
+    out.mins[s] = 0;
+  }
+  out.d = read_f16(p + 108);
+  out.m = 0;
+}
+
+// q4_K, q5_K: scales and minimums of 8 sub-blocks. Of the first four: 6 bits of bytes s and 4 + s. Of the last four: a
+// nibble each of byte 4 + s, and the two bits that the first ones leave.
+static inline void six_bit_pairs(const uint8_t* p, int32_t* scales, int32_t* mins) {
+  for (int s = 0; s < 4; ++s) {
+    scales[s] = p[s] & 63;
+    mins[s] = p[s + 4] & 63;
+    scales[s + 4] = (p[s + 8] & 15) | p[s] >> 6 << 4;
+    mins[s + 4] = p[s + 8] >> 4 | p[s + 4] >> 6 << 4;
+  }
+}
+static inline void decode(Q4_K, const uint8_t* p, Q4_K::Decoded& out) {
+  out.d = read_f16(p);
+  out.m = read_f16(p + 2);
+  six_bit_pairs(p + 4, out.scales, out.mins);
+  for (int quarter = 0; quarter < 4; ++quarter)
+    for (int l = 0; l < 32; ++l) {
+      const uint8_t q = p[16 + 32 * quarter + l];
+      out.codes[64 * quarter + l] = static_cast<int8_t>(q & 15);
+      out.codes[64 * quarter + 32 + l] = static_cast<int8_t>(q >> 4);
+    }
+}
+static inline void decode(Q5_K, const uint8_t* p, Q5_K::Decoded& out) {
+  out.d = read_f16(p);
+  out.m = read_f16(p + 2);
+  six_bit_pairs(p + 4, out.scales, out.mins);
+  for (int quarter = 0; quarter < 4; ++quarter)
+    for (int l = 0; l < 32; ++l) {
+      const uint8_t q = p[48 + 32 * quarter + l], fifth = static_cast<uint8_t>(p[16 + l] >> 2 * quarter);
+      out.codes[64 * quarter + l] = static_cast<int8_t>((q & 15) | (fifth & 1) << 4);
+      out.codes[64 * quarter + 32 + l] = static_cast<int8_t>(q >> 4 | (fifth & 2) << 3);
+    }
+}
+// A half block: 64 bytes of low nibbles (values 0-63 and 64-127) and 32 of pairs of high bits, 32 values apart.
+static inline void decode(Q6_K, const uint8_t* p, Q6_K::Decoded& out) {
+  for (int half = 0; half < 2; ++half)
+    for (int j = 0; j < 4; ++j)
+      for (int l = 0; l < 32; ++l) {
+        const int low = p[64 * half + 32 * (j & 1) + l] >> (j / 2 * 4) & 15, high = p[128 + 32 * half + l] >> 2 * j & 3;
+        out.codes[128 * half + 32 * j + l] = static_cast<int8_t>((low | high << 4) - 32);
+      }
+  for (int s = 0; s < 16; ++s) {
+    out.scales[s] = static_cast<int8_t>(p[192 + s]);
+    out.mins[s] = 0;
+  }
+  out.d = read_f16(p + 208);
+  out.m = 0;
+}
+
+}  // namespace trimeter::ggml
