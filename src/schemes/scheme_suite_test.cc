@@ -22,8 +22,30 @@ std::vector<float> random_floats(int64_t n, uint32_t seed, float scale = 1) {
   return values;
 }
 
+// As ggml quantizes activations (schemes/ggml/ggml_scheme.h).
+std::vector<double> reference_blocks(int64_t group, const std::vector<float>& x) {
+  std::vector<double> values(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += group) {
+    float amax = 0;
+    for (int64_t k = 0; k < group; ++k) amax = std::max(amax, std::fabs(x[begin + k]));
+    const float inverse = 127 / amax;
+    const float scale = group == 32 ? f16_to_float(f16_from_float(amax / 127)) : 1 / inverse;
+    for (size_t i = begin; i < begin + group; ++i) values[i] = double{std::nearbyint(x[i] * inverse)} * scale;
+  }
+  return values;
+}
+
+// The largest size of a weight in each block of `group` of a row.
+std::vector<double> block_sizes(const std::vector<float>& w, int64_t group) {
+  std::vector<double> sizes(w.size() / group);
+  for (size_t i = 0; i < w.size(); ++i) sizes[i / group] = std::max(sizes[i / group], double{std::fabs(w[i])});
+  return sizes;
+}
+
 // The input as the multiply sees it, by the scalar formulas.
-std::vector<double> reference_input(DType activation, const std::vector<float>& x, int64_t in) {
+std::vector<double> reference_input(const SchemeInfo& info, const std::vector<float>& x, int64_t in) {
+  const DType activation = info.activation;
+  if (info.activation_group > 0) return reference_blocks(info.activation_group, x);
   std::vector<double> values(x.size());
   for (size_t begin = 0; begin < x.size(); begin += in) {
     float amax = 0;
@@ -83,10 +105,15 @@ std::vector<float> multiply(const Scheme& scheme, const Problem& p, int64_t n_to
   return y;
 }
 
+// `in`, or the next width that the scheme holds.
+int64_t width(const Scheme& scheme, int64_t in) {
+  return scheme.info().group_size > 0 ? round_up(in, scheme.info().group_size) : in;
+}
+
 std::vector<MatShape> test_shapes(const Scheme& scheme) {
   std::vector<MatShape> shapes;
   for (const MatShape shape :
-       {MatShape{16, 64}, {48, 130}, {64, 128}, {80, 256}, {200, 384}, {131, 1}, {70, 63}, {1, 640}})
+       {MatShape{16, 64}, {48, 130}, {64, 128}, {80, 256}, {200, 384}, {131, 1}, {70, 63}, {1, 640}, {67, 768}})
     if (scheme.refuses(shape).empty()) shapes.push_back(shape);
   return shapes;
 }
@@ -121,12 +148,16 @@ TEST_P(SchemeSuite, UnpackGivesBackWhatWasPacked) {
 
 // A chain over k rounds each addition once and, where it isn't fused, each product: (k + 1) units of sum |x w|; scales
 // of tokens, tensor and groups round a few times more. With zero points the chain runs over q - 8 and the sum of x,
-// whose terms are at most 16 scales in size. vdpbf16ps flushes what is below 2^-126.
+// whose terms are at most 16 scales in size. With ggml's blocks it runs over unsigned codes, their offset and the
+// minimums: each term is at most 4 times its block's largest weight, as codes span at most twice that. vdpbf16ps
+// flushes what is below 2^-126.
 TEST_P(SchemeSuite, MultiplyIsWithinTheBoundOfADoubleSum) {
   for (const MatShape shape : test_shapes(scheme)) {
     const Problem p = make_problem(scheme, shape, pool);
-    const std::vector<double> x = reference_input(scheme.info().activation, p.x, shape.in);
+    const std::vector<double> x = reference_input(scheme.info(), p.x, shape.in);
     const int64_t n_groups = scheme.info().group_size > 0 ? shape.in / scheme.info().group_size : 0;
+    std::vector<double> blocks;
+    if (scheme.info().activation_group > 0) blocks = block_sizes(p.w, scheme.info().group_size);
     std::vector<double> want(kMaxTokens * shape.out), bound(want.size());
     for (int64_t t = 0; t < kMaxTokens; ++t)
       for (int64_t i = 0; i < shape.out; ++i) {
@@ -134,9 +165,10 @@ TEST_P(SchemeSuite, MultiplyIsWithinTheBoundOfADoubleSum) {
         for (int64_t k = 0; k < shape.in; ++k) {
           const double w = p.w[i * shape.in + k], xk = x[t * shape.in + k];
           sum += w * xk;
-          const bool zero_points = !p.canonical.zeros.empty();
-          size += std::fabs(xk) *
-                  (zero_points ? 16 * p.canonical.scales[i * n_groups + k / scheme.info().group_size] : std::fabs(w));
+          double term = std::fabs(w);
+          if (!p.canonical.zeros.empty()) term = 16 * p.canonical.scales[i * n_groups + k / scheme.info().group_size];
+          if (scheme.info().activation_group > 0) term = 4 * blocks[i * n_groups + k / scheme.info().group_size];
+          size += std::fabs(xk) * term;
         }
         want[t * shape.out + i] = sum;
         bound[t * shape.out + i] = static_cast<double>(shape.in + 8) * (kUnit * size + 0x1p-125);
@@ -171,7 +203,7 @@ TEST_P(SchemeSuite, AnOutputHasTheSameBitsInEveryBatchAndRange) {
 }
 
 TEST_P(SchemeSuite, BiasAndResidualAreAddedAndNothingElseIsWritten) {
-  const MatShape shape{200, 384};
+  const MatShape shape{200, width(scheme, 384)};
   const Problem p = make_problem(scheme, shape, pool);
   const std::vector<float> bias = random_floats(shape.out, 3);
   const int64_t n_tokens = 5, ldy = shape.out + 3, row_begin = 64, row_end = 187;
@@ -194,7 +226,7 @@ TEST_P(SchemeSuite, BiasAndResidualAreAddedAndNothingElseIsWritten) {
 }
 
 TEST_P(SchemeSuite, ZeroInputGivesZero) {
-  const MatShape shape{16, 128};
+  const MatShape shape{16, width(scheme, 128)};
   Problem p = make_problem(scheme, shape, pool);
   std::fill(p.x.begin(), p.x.end(), 0.0f);
   for (const Isa isa : runnable_isas())
@@ -202,7 +234,7 @@ TEST_P(SchemeSuite, ZeroInputGivesZero) {
 }
 
 TEST_P(SchemeSuite, StackedPartsInAnyDtypeAndAlignmentAreOneMatrix) {
-  const MatShape shape{37, 128};
+  const MatShape shape{37, width(scheme, 128)};
   const std::vector<float> dense = random_floats(shape.out * shape.in, 5);
   std::vector<std::byte> file(1);  // everything after it is unaligned
   std::vector<float> rounded(dense);
@@ -227,7 +259,7 @@ TEST_P(SchemeSuite, StackedPartsInAnyDtypeAndAlignmentAreOneMatrix) {
 TEST_P(SchemeSuite, RefusesAnEmptyShape) {
   EXPECT_NE(scheme.refuses({0, 128}), "");
   EXPECT_NE(scheme.refuses({16, 0}), "");
-  EXPECT_EQ(scheme.refuses({16, 128}), "");
+  EXPECT_EQ(scheme.refuses({16, width(scheme, 128)}), "");
   EXPECT_THROW(scheme.quantize_rtn({}, {0, 128}), Error);
 }
 

@@ -35,7 +35,8 @@ class GgmlScheme final : public Scheme {
                            block_.block_elements)),
         info_{.name = name,
               .title = title_,
-              .bits_per_weight = 8.0 * static_cast<double>(block_.block_bytes) / static_cast<double>(block_.block_elements),
+              .bits_per_weight =
+                  8.0 * static_cast<double>(block_.block_bytes) / static_cast<double>(block_.block_elements),
               .group_size = block_.block_elements,
               .activation = DType::kI8,
               .requested = "int8",
@@ -102,7 +103,8 @@ class GgmlScheme final : public Scheme {
       std::vector<float> values(static_cast<size_t>(shape.in));
       const auto [begin, end] = pool.share(shape.out, thread, kRowVector);
       for (int64_t row = begin; row < end; ++row) {
-        std::memcpy(packed.values.as<uint8_t>() + row * stride, &weight.codes[row * stride], static_cast<size_t>(stride));
+        std::memcpy(packed.values.as<uint8_t>() + row * stride, &weight.codes[row * stride],
+                    static_cast<size_t>(stride));
         dequantize_ggml(type_, &weight.codes[row * stride], shape.in, values.data());
         if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) bad_row = row;
       }
@@ -188,10 +190,10 @@ class GgmlScheme final : public Scheme {
 
 }  // namespace
 
-#define TM_GGML_SCHEME(name, type)                                                    \
-  const Scheme& name##_scheme() {                                                     \
-    static const GgmlScheme scheme(#name, GgmlType::type, name##_kernel_table);       \
-    return scheme;                                                                    \
+#define TM_GGML_SCHEME(name, type)                                              \
+  const Scheme& name##_scheme() {                                               \
+    static const GgmlScheme scheme(#name, GgmlType::type, name##_kernel_table); \
+    return scheme;                                                              \
   }
 TM_GGML_SCHEMES(TM_GGML_SCHEME)
 #undef TM_GGML_SCHEME

@@ -33,9 +33,7 @@ struct Ints {
 };
 TM_FN Lanes no_lanes() { return {}; }
 TM_FN Ints no_ints() { return {}; }
-TM_FN float sum(Lanes a) {
-  return ((a.v[0] + a.v[4]) + (a.v[2] + a.v[6])) + ((a.v[1] + a.v[5]) + (a.v[3] + a.v[7]));
-}
+TM_FN float sum(Lanes a) { return ((a.v[0] + a.v[4]) + (a.v[2] + a.v[6])) + ((a.v[1] + a.v[5]) + (a.v[3] + a.v[7])); }
 TM_FN Lanes add_scaled(Lanes a, Ints b, float scale) {
   for (int i = 0; i < 8; ++i) a.v[i] += static_cast<float>(b.v[i]) * scale;
   return a;
@@ -92,8 +90,8 @@ TM_FN Ints dot32(Ints a, const uint8_t* codes, const int8_t* x) {
     for (int half = 0; half < 2; ++half) {
       const auto* c = reinterpret_cast<const __m128i*>(codes) + half;
       const auto* v = reinterpret_cast<const __m128i*>(x) + half;
-      a = _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(c)),
-                                                _mm256_cvtepi8_epi16(_mm_loadu_si128(v))));
+      a = _mm256_add_epi32(
+          a, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(c)), _mm256_cvtepi8_epi16(_mm_loadu_si128(v))));
     }
     return a;
   }
@@ -122,14 +120,13 @@ TM_FN void load(const uint8_t* block, Codes<B>& out) {
     if (B::kHasMinimum) excess += decoded.m * static_cast<float>(decoded.mins[s]);
     out.excess[s] = excess;
     if constexpr (B::kSubBlocks > 1)
-      for (int i = 0; i < B::kSub / 2; ++i)
-        out.scales[s * B::kSub / 2 + i] = static_cast<int16_t>(decoded.scales[s]);
+      for (int i = 0; i < B::kSub / 2; ++i) out.scales[s * B::kSub / 2 + i] = static_cast<int16_t>(decoded.scales[s]);
   }
   out.d = decoded.d;
 }
 
 struct Place {
-  const int8_t* x;           // of the first token
+  const int8_t* x;             // of the first token
   const float *scales, *sums;  // one per block; one per sub-block, times the block's scale
   int64_t x_stride, scales_stride, sums_stride;
 };
@@ -205,7 +202,8 @@ void multiply(const MultiplyArgs& args) {
     const int64_t end = tile + kTileRows < args.row_end ? tile + kTileRows : args.row_end;
     for (int64_t token = 0; token < args.n_tokens; token += kMaxTokens)
       for (int64_t row = tile; row < end; ++row)
-        multiply_tokens<B, kMaxTokens>(args, row, token, args.n_tokens - token < kMaxTokens ? args.n_tokens - token : kMaxTokens);
+        multiply_tokens<B, kMaxTokens>(args, row, token,
+                                       args.n_tokens - token < kMaxTokens ? args.n_tokens - token : kMaxTokens);
   }
 }
 
@@ -249,8 +247,9 @@ void prepare(const PrepareArgs& args) {
 #define TM_GGML_BLOCK_kQ4_K ggml::Q4_K
 #define TM_GGML_BLOCK_kQ5_K ggml::Q5_K
 #define TM_GGML_BLOCK_kQ6_K ggml::Q6_K
-#define TM_GGML_TABLE(name, type)                                                              \
-  constinit const SchemeKernels name##_kernels{"int8", 1, prepare<TM_GGML_BLOCK_##type>, multiply<TM_GGML_BLOCK_##type>};
+#define TM_GGML_TABLE(name, type)                                                        \
+  constinit const SchemeKernels name##_kernels{"int8", 1, prepare<TM_GGML_BLOCK_##type>, \
+                                               multiply<TM_GGML_BLOCK_##type>};
 TM_GGML_SCHEMES(TM_GGML_TABLE)
 
 }  // namespace trimeter::TM_ISA

@@ -117,7 +117,7 @@ AffineFit fit_affine(std::span<const float> x, const float* weights, const Affin
     std::fill_n(codes, x.size(), uint8_t{0});
     return {0, -low};
   }
-    uint8_t candidate[32];
+  uint8_t candidate[32];
   const auto code = [&](float inverse, float value, float least) {
     return static_cast<uint8_t>(std::clamp(nearest(inverse * (value - least)), 0, search.levels));
   };
