@@ -8,8 +8,11 @@
 namespace trimeter {
 namespace {
 
-constexpr Algorithm kAlgorithms[] = {
-    {"none", Scaling::kNone}, {"amax", Scaling::kNone}, {"rtn", Scaling::kNone}, {"awq", Scaling::kAwq}};
+constexpr Algorithm kAlgorithms[] = {{"none", Scaling::kNone, Rounding::kNearest},
+                                     {"amax", Scaling::kNone, Rounding::kNearest},
+                                     {"rtn", Scaling::kNone, Rounding::kNearest},
+                                     {"awq", Scaling::kAwq, Rounding::kNearest},
+                                     {"gptq", Scaling::kNone, Rounding::kGptq}};
 
 }  // namespace
 
@@ -70,18 +73,24 @@ void LayerQuantizer::clip(Linear& linear) {
            name(linear.spec.role), found.error_after / found.error_before);
 }
 
+CanonicalWeight LayerQuantizer::choose_codes(const Linear& linear) {
+  if (algorithm_.rounding == Rounding::kGptq && linear.searched())
+    return gptq(linear.weight, calibration_.statistics(linear.spec.role), *linear.scheme.info().grid, options_.gptq,
+                pool_);
+  const DenseRows rows{.data = reinterpret_cast<const std::byte*>(linear.weight.data()),
+                       .dtype = DType::kF32,
+                       .n_rows = linear.spec.shape.out};
+  return linear.scheme.quantize_rtn(std::span(&rows, 1), linear.spec.shape);
+}
+
 CanonicalLinear LayerQuantizer::finish(Linear linear, QuantizationReport& report) {
   const InputStatistics& input = calibration_.statistics(linear.spec.role);
   const OutputProbe probe(linear.weight, input.sample, input.in, pool_);
   if (algorithm_.scaling == Scaling::kAwq && linear.searched()) clip(linear);
 
-  CanonicalLinear result{linear.spec, &linear.scheme, {}, std::move(linear.bias)};
-  auto weight = std::make_unique<const std::vector<float>>(std::move(linear.weight));
-  const DenseRows rows{.data = reinterpret_cast<const std::byte*>(weight->data()),
-                       .dtype = DType::kF32,
-                       .n_rows = linear.spec.shape.out};
-  result.weight = linear.scheme.quantize_rtn(std::span(&rows, 1), linear.spec.shape);
-  if (!result.weight.dense.empty()) result.floats = std::move(weight);
+  CanonicalLinear result{linear.spec, &linear.scheme, choose_codes(linear), std::move(linear.bias)};
+  if (!result.weight.dense.empty())  // moving it leaves its values where they are
+    result.floats = std::make_unique<const std::vector<float>>(std::move(linear.weight));
   report.linears.push_back({module_name(result.spec), std::string(linear.scheme.info().name),
                             probe.relative_error(linear.scheme, result.weight, input.sample, pool_)});
   return result;

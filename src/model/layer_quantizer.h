@@ -8,12 +8,15 @@
 
 namespace trimeter {
 
+// First scales and clips, then codes.
 enum class Scaling { kNone, kAwq };
+enum class Rounding { kNearest, kGptq };
 struct Algorithm {
   std::string_view name;
   Scaling scaling;
-  bool needs_calibration() const { return scaling != Scaling::kNone; }
-  bool needs_gram() const { return scaling == Scaling::kAwq; }
+  Rounding rounding;
+  bool needs_gram() const { return scaling == Scaling::kAwq || rounding == Rounding::kGptq; }
+  bool needs_calibration() const { return needs_gram(); }
 };
 // Throws Error(kUnsupported) if there is no such algorithm.
 const Algorithm& find_algorithm(const Format& format);
@@ -37,6 +40,7 @@ class LayerQuantizer {
   void fold(Linear& linear, std::vector<float>& norm);
   void fold(Linear& linear, Linear& previous);
   void clip(Linear& linear);
+  CanonicalWeight choose_codes(const Linear& linear);
   CanonicalLinear finish(Linear linear, QuantizationReport& report);
 
   Calibration& calibration_;

@@ -41,6 +41,8 @@ using LayerSink = std::function<void(int layer, CanonicalLayer weights)>;
 //   post_attention_norm -> gate_up;  up rows of gate_up -> down
 // Clipping: every row but q's and k's.
 //
+// GPTQ (algorithms/gptq.h, options.gptq): the codes of each linear for what it sees in the unquantized model.
+//
 // Linears that the format holds in a scheme of floats take part in no search; what the others fold into them they take.
 //
 // The same bits for any number of threads. Not the same for any ISA: calibration activations differ in their last bits,

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "io/file.h"
 #include "model/forward.h"
+#include "spec/mixed_format.h"
 
 namespace trimeter {
 namespace {
@@ -128,35 +129,107 @@ std::vector<LayerWeights> quantize(const Checkpoint& checkpoint, const ModelSpec
   return layers;
 }
 
-class QuantizeAwq : public testing::TestWithParam<int64_t> {};
+struct Function {
+  double error, error_nearest;  // mean square, of the hidden states on tokens that calibration did not see
+  QuantizationReport report;
+};
 
-// On tokens that calibration did not see. A fold that is missing or done twice (a norm, a bias, v's or up's rows)
-// changes the function by far more than four bits do, and a search for nothing would leave nearest rounding's error.
-TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
-  const ModelSpec spec = make_model_spec(make_config(GetParam(), 2));
+// The layers' function in `format`, and with nearest codes, against the unquantized one.
+Function quantized_function(const ModelSpec& spec, const Format& format, LoadOptions options, ThreadPool& pool) {
   const RandomCheckpoint files(spec);
   const Checkpoint checkpoint = files.open();
-  const Format int4 = format("awq");
-  ThreadPool pool(2);
-  std::vector<LayerWeights> dense, nearest;
+  std::vector<LayerWeights> dense, nearest, chosen;
   for (int layer = 0; layer < spec.n_layers; ++layer) {
-    dense.push_back(load_layer(checkpoint, spec, layer, format("fp32"), pool));
-    nearest.push_back(load_layer(checkpoint, spec, layer, int4, pool));
+    dense.push_back(load_layer(checkpoint, spec, layer, trimeter::format("fp32"), pool));
+    nearest.push_back(load_layer(checkpoint, spec, layer, format, pool));
   }
+  options.calibration = random_sequences(1);
+  QuantizationReport report = quantize_layers(checkpoint, spec, format, options, pool, [&](int, CanonicalLayer layer) {
+    chosen.push_back(pack(std::move(layer), pool));
+  });
+  const std::vector<int32_t> tokens = random_sequences(2)[0];
+  const auto want = hidden_states(std::move(dense), spec, trimeter::format("fp32"), checkpoint, tokens, pool);
+  const auto rtn = hidden_states(std::move(nearest), spec, format, checkpoint, tokens, pool);
+  const auto got = hidden_states(std::move(chosen), spec, format, checkpoint, tokens, pool);
+  return {mean_square_difference(got, want), mean_square_difference(rtn, want), std::move(report)};
+}
+
+Format int4(const std::string& algorithm) {
+  Format row = format("awq");
+  row.algorithm = algorithm;
+  return row;
+}
+
+class QuantizeAwq : public testing::TestWithParam<int64_t> {};
+
+// A fold that is missing or done twice (a norm, a bias, v's or up's rows) changes the function by far more than four
+// bits do, and a search for nothing would leave nearest rounding's error.
+TEST_P(QuantizeAwq, KeepsTheFunctionBetterThanRoundToNearest) {
+  ThreadPool pool(2);
   std::vector<int> progress;
   LoadOptions options;
-  options.calibration = random_sequences(1);
-  options.on_progress = [&](const std::string&, int done, int) { progress.push_back(done); };
-  std::vector<LayerWeights> awq = quantize(checkpoint, spec, int4, options, pool);
+  options.on_progress = [&](const std::string& what, int done, int) {
+    EXPECT_EQ(what, "awq");
+    progress.push_back(done);
+  };
+  const Function awq = quantized_function(make_model_spec(make_config(GetParam(), 2)), int4("awq"), options, pool);
   EXPECT_EQ(progress, (std::vector<int>{1, 2}));
+  EXPECT_LT(awq.error, awq.error_nearest * 0.75);  // 0.39 and 0.52 here; 7 or more with a fold missing
+  EXPECT_GT(awq.error, 0);
+}
 
-  const std::vector<int32_t> tokens = random_sequences(2)[0];
-  const auto want = hidden_states(std::move(dense), spec, format("fp32"), checkpoint, tokens, pool);
-  const auto rtn = hidden_states(std::move(nearest), spec, format("awq"), checkpoint, tokens, pool);
-  const auto got = hidden_states(std::move(awq), spec, format("awq"), checkpoint, tokens, pool);
-  const double error = mean_square_difference(got, want), error_rtn = mean_square_difference(rtn, want);
-  EXPECT_LT(error, error_rtn * 0.75);  // 0.39 and 0.52 here; 7 or more with a fold missing
-  EXPECT_GT(error, 0);
+// 240 tokens of 256 channels: most of the error can be made good for them. Not so for other tokens, so that what is
+// left depends on how alike they are.
+TEST(QuantizeGptq, KeepsTheFunctionBetterThanRoundToNearest) {
+  ThreadPool pool(2);
+  const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 2));
+  const Function gptq = quantized_function(spec, int4("gptq"), {}, pool);
+  EXPECT_LT(gptq.error, gptq.error_nearest * 0.8);
+  EXPECT_GT(gptq.error, 0);
+  const Function nearest = quantized_function(spec, int4("rtn"), {}, pool);
+  EXPECT_EQ(nearest.error, nearest.error_nearest);
+  ASSERT_EQ(gptq.report.linears.size(), 8u);
+  for (size_t i = 0; i < 8; ++i)
+    EXPECT_LT(gptq.report.linears[i].relative_error, nearest.report.linears[i].relative_error) << i;
+}
+
+TEST(QuantizationReport, NamesAndRanksTheLinears) {
+  ThreadPool pool(2);
+  const ModelSpec spec = make_model_spec(make_config(kHeads, 2));
+  const QuantizationReport report = quantized_function(spec, int4("rtn"), {}, pool).report;
+  const std::vector<LinearSpec> linears = spec.linears();
+  ASSERT_EQ(report.linears.size(), linears.size());
+  for (size_t i = 0; i < linears.size(); ++i) {
+    EXPECT_EQ(report.linears[i].module, module_name(linears[i]));
+    EXPECT_EQ(report.linears[i].scheme, "int4_g128_zp");
+  }
+  const std::vector<LinearError> ranking = report.ranking();
+  ASSERT_EQ(ranking.size(), linears.size());
+  for (size_t i = 1; i < ranking.size(); ++i) EXPECT_GE(ranking[i - 1].relative_error, ranking[i].relative_error);
+  EXPECT_EQ(report.worst(2), (std::vector<std::string>{ranking[0].module, ranking[1].module}));
+  EXPECT_EQ(report.worst(100).size(), linears.size());
+}
+
+// The recipe that --keep-worst makes: what is kept is nearly exact, the rest is as it was, and the whole is better.
+TEST(QuantizationReport, TheWorstLinearsKeptIn16BitsAreExact) {
+  ThreadPool pool(2);
+  const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 1));
+  for (const char* algorithm : {"rtn", "gptq", "awq"}) {
+    const Function plain = quantized_function(spec, int4(algorithm), {}, pool);
+    const std::vector<std::string> kept = plain.report.worst(2);
+    const Function mixed = quantized_function(spec, keep_16bit(spec, int4(algorithm), kept), {}, pool);
+    for (size_t i = 0; i < plain.report.linears.size(); ++i) {
+      const LinearError &before = plain.report.linears[i], &after = mixed.report.linears[i];
+      const bool is_kept = std::find(kept.begin(), kept.end(), before.module) != kept.end();
+      EXPECT_EQ(after.scheme, is_kept ? "bf16" : "int4_g128_zp");
+      // bf16 rounds weights and activations by 2^-9 at most.
+      if (is_kept)
+        EXPECT_LT(after.relative_error, 4 * 0x1p-18) << algorithm << ": " << after.module;
+      else
+        EXPECT_GT(after.relative_error, 1e-4) << algorithm << ": " << after.module;
+    }
+    EXPECT_LT(mixed.error, plain.error) << algorithm;
+  }
 }
 
 // The inputs of layer 0's qkv in the unquantized model, summed.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "algorithms/gptq.h"
 #include "base/memory_breakdown.h"
 #include "io/safetensors.h"
 #include "schemes/scheme.h"
@@ -70,6 +71,7 @@ struct LoadOptions {
   // others; quantize_layers (model/quantize.h) measures errors on them.
   std::vector<std::vector<int32_t>> calibration;
   std::function<void(const std::string& what, int done, int total)> on_progress;
+  GptqOptions gptq{};
 };
 
 // Throws Error(kUnsupported) if there is no such algorithm.
