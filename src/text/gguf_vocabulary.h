@@ -26,7 +26,8 @@ struct GgufVocabulary {
 };
 
 // Encodes as llama.cpp does (llama-vocab.cpp): no Unicode normalization; control, unknown and user-defined tokens are
-// found in the text. Left out: the white space that llama.cpp takes with special tokens of models named phi-3.
+// found in the text. Left out: what llama.cpp knows of certain names, to mend files that do not say it (tokens spelled
+// as ends of a turn become control tokens, those of models called phi-3 take the white space on their right).
 // path: the file, for what is said of it. Throws Error(kBadFile / kUnsupported) with path and key.
 TokenizerParts parts_of_gguf(const GgufVocabulary& vocabulary, const std::string& path);
 

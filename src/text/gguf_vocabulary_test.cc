@@ -1,4 +1,4 @@
-// Vocabularies as GGUF files carry them, against the tokenizers that they were made of.
+// Vocabularies as GGUF files carry them, against llama.cpp (tests/golden/make_gguf_tokenizer_golden.py) and by hand.
 #include "text/gguf_vocabulary.h"
 
 #include <gtest/gtest.h>
@@ -51,6 +51,55 @@ TEST(GgufVocabulary, DemoEncodesAsItsTokenizerJson) {
     ++n_checked;
   }
   EXPECT_GT(n_checked, 200);
+}
+
+Json llama_cpp_golden() { return Json::parse(file_text(source_dir() / "tests/golden/text/gguf_tokenizers.json")); }
+
+// cases: as tests/golden/make_gguf_tokenizer_golden.py has them.
+void expect_cases(const Tokenizer& tokenizer, const Json& cases, const Json& texts) {
+  ASSERT_EQ(cases.size(), texts.size());
+  ASSERT_GT(cases.size(), 200u);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto text = texts[i].get<std::string>();
+    SCOPED_TRACE(testing::PrintToString(text));
+    const Ids ids = cases[i][0].get<Ids>();
+    EXPECT_EQ(tokenizer.encode(text, true), ids);
+    std::string bytes;
+    for (const int32_t id : ids) bytes += tokenizer.token_bytes(id);
+    EXPECT_EQ(bytes, cases[i].size() > 1 ? cases[i][1].get<std::string>() : text);
+  }
+}
+
+TEST(GgufVocabulary, EveryPreTokenizerCutsAsLlamaCpp) {
+  const Json golden = llama_cpp_golden();
+  GgufVocabulary v;
+  v.model = "gpt2";
+  v.tokens = golden["gpt2"]["tokens"].get<std::vector<std::string>>();
+  v.token_type = golden["gpt2"]["token_type"].get<std::vector<int32_t>>();
+  v.merges = golden["gpt2"]["merges"].get<std::vector<std::string>>();
+  v.add_bos_token = false;
+  ASSERT_EQ(golden["kinds"].size(), 12u);
+  for (const Json& kind : golden["kinds"]) {
+    v.pre = kind["pre"];
+    SCOPED_TRACE(v.pre);
+    expect_cases(Tokenizer::from_gguf(v, "t.gguf"), kind["encode"], golden["texts"]);
+  }
+}
+
+TEST(GgufVocabulary, SentencePieceMergesAsLlamaCpp) {
+  const Json golden = llama_cpp_golden();
+  const Json words = Json::parse(file_text(source_dir() / "tests/golden/text/sentencepiece_gguf.json"));
+  GgufVocabulary v;
+  v.model = "llama";
+  v.tokens = words["tokens"].get<std::vector<std::string>>();
+  v.scores = words["scores"].get<std::vector<float>>();
+  v.token_type = words["token_type"].get<std::vector<int32_t>>();
+  ASSERT_EQ(golden["llama"].size(), 2u);
+  for (const Json& c : golden["llama"]) {
+    v.add_space_prefix = c["add_space_prefix"].get<bool>();
+    SCOPED_TRACE(*v.add_space_prefix);
+    expect_cases(Tokenizer::from_gguf(v, "t.gguf"), c["encode"], golden["texts"]);
+  }
 }
 
 GgufVocabulary sentencepiece() {
