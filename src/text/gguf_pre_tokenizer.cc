@@ -21,18 +21,22 @@ constexpr const char* kQwen2 =
     TM_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)" TM_LINES_AND_SPACES;
 constexpr const char* kQwen35 =
     TM_CONTRACTIONS R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|)" TM_LINES_AND_SPACES;
-constexpr const char* kTekken = R"([^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+)"
-                                R"(|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*)"
-                                R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" TM_LINES_AND_SPACES;
+// [^\P{L}a-z]: the letters without a to z.
+constexpr const char* kTekken =
+    R"([^\r\n\p{L}\p{N}]?[^\P{L}a-z]*[^\P{L}A-Z]+|[^\r\n\p{L}\p{N}]?[^\P{L}a-z]+[^\P{L}A-Z]*|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|)" TM_LINES_AND_SPACES;
 constexpr const char* kDeepseekV3 =
-    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|)" TM_LINES_AND_SPACES;
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|)"
+    R"( ?[\p{P}\p{S}]+[\r\n]*|)" TM_LINES_AND_SPACES;
 
 #undef TM_CONTRACTIONS
 #undef TM_LINES_AND_SPACES
 
 constexpr const char* kLineBreak = R"([\r\n])";
-// llama.cpp sees every white space beyond ASCII as U+000B here, so that the ranges do not have it.
-constexpr const char* kCjk = R"((?:(?!\s)[\x{800}-\x{9FA5}\x{AC00}-\x{D7FF}])+)";
+// The model's own range U+0800-U+9FA5 without its white space, which llama.cpp sees as U+000B here.
+constexpr const char* kCjk =
+    R"([\x{800}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027}\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF})"
+    R"(\x{3001}-\x{9FA5}\x{AC00}-\x{D7FF}]+)";
 constexpr const char* kDeepseekPunctuation = R"(\s?[!-/:-~！-／：-～‘-‟\x{3001}\x{3002}]+)";
 // The letters that have case, as the model's authors list them.
 constexpr const char* kDeepseekLetters =

@@ -13,7 +13,8 @@ Overloaded(F...) -> Overloaded<F...>;
 std::string replaced(const Regex& regex, std::string_view text, std::string_view content) {
   std::string out;
   size_t covered = 0, begin = 0, end = 0;
-  Regex::Search search(regex, text);
+  Regex::Search search(regex);
+  search.start(text);
   while (search.next(begin, end)) {
     out += text.substr(covered, begin - covered);
     out += content;

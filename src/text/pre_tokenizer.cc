@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "text/utf8.h"
 
@@ -14,9 +15,9 @@ struct Piece {
   bool is_match;
 };
 
-std::vector<Piece> match_pieces(const Regex& regex, std::string_view text, bool invert) {
+std::vector<Piece> match_pieces(Regex::Search& search, std::string_view text, bool invert) {
   std::vector<Piece> pieces;
-  Regex::Search search(regex, text);
+  search.start(text);
   size_t covered = 0, begin = 0, end = 0;
   while (search.next(begin, end)) {
     if (covered < begin) pieces.push_back({covered, begin, invert});
@@ -87,15 +88,17 @@ std::vector<std::string_view> PreTokenizer::words(std::string_view text, bool at
   for (const Step& step : steps_) {
     std::vector<std::string_view> finer;
     bool finer_starts = false;
+    std::optional<Regex::Search> search;  // one for all words: it takes memory of the system
+    if (!step.regex.empty()) search.emplace(step.regex[0]);
     for (size_t i = 0; i < words.size(); ++i) {
       const bool first = starts && i == 0;
       const std::string_view word = spaced(step.spec, words[i], first, storage);
-      if (step.regex.empty()) {
+      if (!search) {
         finer_starts |= first;
         finer.push_back(word);
         continue;
       }
-      for (const Piece& p : apply(step.spec.behavior, match_pieces(step.regex[0], word, step.spec.invert))) {
+      for (const Piece& p : apply(step.spec.behavior, match_pieces(*search, word, step.spec.invert))) {
         if (p.begin == p.end) continue;
         finer_starts |= first && p.begin == 0;
         finer.push_back(word.substr(p.begin, p.end - p.begin));

@@ -92,9 +92,8 @@ Regex::~Regex() = default;
 Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 
-Regex::Search::Search(const Regex& regex, std::string_view text) : state_(std::make_unique<State>()) {
+Regex::Search::Search(const Regex& regex) : state_(std::make_unique<State>()) {
   state_->regex = regex.impl_.get();
-  state_->text = text;
   state_->match.reset(pcre2_match_data_create_from_pattern(regex.impl_->code.get(), nullptr));
   state_->context.reset(pcre2_match_context_create(nullptr));
   state_->stack.reset(pcre2_jit_stack_create(32 * 1024, kJitStackBytes, nullptr));
@@ -103,6 +102,12 @@ Regex::Search::Search(const Regex& regex, std::string_view text) : state_(std::m
 }
 
 Regex::Search::~Search() = default;
+
+void Regex::Search::start(std::string_view text) {
+  state_->text = text;
+  state_->offset = 0;
+  state_->last_end.reset();
+}
 
 bool Regex::Search::next(size_t& begin, size_t& end) {
   State& s = *state_;

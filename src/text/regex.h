@@ -16,14 +16,15 @@ class Regex {
   Regex(Regex&&) noexcept;
   Regex& operator=(Regex&&) noexcept;
 
-  // Finds successive matches in one text; any number of searches may run over one Regex at a time.
+  // Finds successive matches in one text after another; any number of searches may run over one Regex at a time.
   class Search {
    public:
-    // text is valid UTF-8 and outlives the search.
-    Search(const Regex& regex, std::string_view text);
+    explicit Search(const Regex& regex);
     ~Search();
     Search(const Search&) = delete;
     Search& operator=(const Search&) = delete;
+    // Looks at another text, from its beginning: valid UTF-8 that outlives the search of it.
+    void start(std::string_view text);
     // The next match that starts at or after the end of the last one; an empty match right behind another is none, as
     // in Rust. Throws Error(kBadFile) if the pattern exceeds PCRE2's limits on this text.
     bool next(size_t& begin, size_t& end);
