@@ -90,6 +90,52 @@ TEST_P(TokenizerRefuses, SayingWhere) {
   expect_error(json.dump(), "", refusal.code, refusal.message);
 }
 
+// In the structure of Llama 2 (tests/fuzz/corpus/tokenizer).
+const Refusal kSentencePieceRefusals[] = {
+    {"Charsmap", "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "CAAAAAEC"})", Errc::kBadFile,
+     "normalizer: precompiled_charsmap: wanted a trie and its length, got 8 of 6 bytes"},
+    {"Base64", "/normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "CA*A"})", Errc::kBadFile,
+     "precompiled_charsmap: wanted base64"},
+    {"Scheme", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})",
+     Errc::kBadFile, "prepend_scheme: wanted always, first or never"},
+    {"Schemes", "/pre_tokenizer",
+     R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "add_prefix_space": false})",
+     Errc::kBadFile, "prepend_scheme: wanted never, as add_prefix_space is false"},
+    {"Replacement", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "__"})", Errc::kBadFile,
+     "replacement: wanted one character"},
+    {"BytesDecoder", "/decoder", R"({"type": "ByteLevel"})", Errc::kUnsupported,
+     "decoder 'ByteLevel' without the pre-tokenizer ByteLevel"},
+    {"Decoder", "/decoder/decoders/2", R"({"type": "CTC"})", Errc::kUnsupported, "decoders[2]: decoder 'CTC'"},
+    {"DecoderOrder", "/decoder/decoders/2", R"({"type": "Replace"})", Errc::kUnsupported,
+     "decoders[2]: decoder 'Replace' at this place of the sequence"},
+    {"DecoderRegex", "/decoder/decoders/0/pattern", R"({"Regex": "a+"})", Errc::kUnsupported,
+     "a decoder with a regular expression"},
+    {"StripAlone", "/decoder", R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})", Errc::kUnsupported,
+     "decoder 'Strip' elsewhere than behind 'Fuse'"},
+    {"StripEnd", "/decoder/decoders/3/stop", "1", Errc::kUnsupported, "stripping a text's end"},
+    {"Unk", "/model/unk_token", R"("<what>")", Errc::kBadFile, "model.unk_token: wanted a token of model.vocab"},
+    {"UnigramOfBpe", "/model/type", R"("Unigram")", Errc::kBadFile, "model.vocab: wanted an array"},
+    {"UnigramTwice", "/model", R"({"type": "Unigram", "vocab": [["a", 0], ["a", 1]], "unk_id": 0})", Errc::kBadFile,
+     "model.vocab[1]: wanted a token that is not there already"},
+    {"UnigramScore", "/model", R"({"type": "Unigram", "vocab": [["a", null]], "unk_id": 0})", Errc::kBadFile,
+     "model.vocab[0][1]: wanted a number"},
+    {"UnigramUnk", "/model", R"({"type": "Unigram", "vocab": [["a", 0]], "unk_id": 1})", Errc::kBadFile,
+     "model.unk_id: wanted a place in model.vocab from 0 to 0, got 1"},
+    {"UnigramNoUnk", "/model", R"({"type": "Unigram", "vocab": [["a", 0]]})", Errc::kBadFile, "model.unk_id: wanted"},
+};
+
+class SentencePieceRefuses : public testing::TestWithParam<Refusal> {};
+
+TEST_P(SentencePieceRefuses, SayingWhere) {
+  const Refusal& refusal = GetParam();
+  Json json = Json::parse(file_text(source_dir() / "tests/fuzz/corpus/tokenizer/llama2.json"));
+  json[Json::json_pointer(refusal.pointer)] = Json::parse(refusal.value);
+  expect_error(json.dump(), "", refusal.code, refusal.message);
+}
+
+INSTANTIATE_TEST_SUITE_P(Field, SentencePieceRefuses, testing::ValuesIn(kSentencePieceRefusals),
+                         [](const auto& param) { return std::string(param.param.name); });
+
 INSTANTIATE_TEST_SUITE_P(Field, TokenizerRefuses, testing::ValuesIn(kRefusals),
                          [](const auto& param) { return std::string(param.param.name); });
 
