@@ -42,6 +42,23 @@ double standard_error(std::span<const double> samples) {
   return std::sqrt(squares / (n - 1) / n);
 }
 
+double clustered_standard_error(std::span<const double> samples, std::span<const size_t> sizes) {
+  TM_CHECK(std::accumulate(sizes.begin(), sizes.end(), size_t{0}) == samples.size(), "{} samples in {} clusters",
+           samples.size(), sizes.size());
+  if (sizes.size() < 2) return 0;
+  const double center = mean(samples);
+  double squares = 0;
+  size_t begin = 0;
+  for (const size_t size : sizes) {
+    double residual = 0;
+    for (const double x : samples.subspan(begin, size)) residual += x - center;
+    squares += residual * residual;
+    begin += size;
+  }
+  const auto k = static_cast<double>(sizes.size());
+  return std::sqrt(k / (k - 1) * squares) / static_cast<double>(samples.size());
+}
+
 std::pair<double, double> ci95_of_median(std::span<const double> samples) {
   TM_CHECK(!samples.empty(), "interval of nothing");
   std::vector<double> sorted(samples.begin(), samples.end());

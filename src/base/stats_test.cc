@@ -25,6 +25,19 @@ TEST(Stats, StandardErrorOfTheMean) {
   EXPECT_DOUBLE_EQ(standard_error(std::vector<double>{7}), 0);
 }
 
+TEST(Stats, StandardErrorOfClusters) {
+  const std::vector<double> x = {1, 2, 3, 4, 5};
+  const std::vector<size_t> ones(5, 1);
+  EXPECT_DOUBLE_EQ(clustered_standard_error(x, ones), standard_error(x));
+  // Mean 3, residual sums of (1, 2) and (3, 4, 5): -3 and 3; sqrt(2 / 1 * 18) / 5.
+  EXPECT_DOUBLE_EQ(clustered_standard_error(x, std::vector<size_t>{2, 3}), 6. / 5);
+  // A text said twice is no second text: two samples of each are worth one.
+  EXPECT_DOUBLE_EQ(clustered_standard_error(std::vector<double>{1, 1, 2, 2, 6, 6}, std::vector<size_t>{2, 2, 2}),
+                   standard_error(std::vector<double>{1, 2, 6}));
+  EXPECT_DOUBLE_EQ(clustered_standard_error(x, std::vector<size_t>{5}), 0);
+  EXPECT_DEATH(clustered_standard_error(x, std::vector<size_t>{2, 2}), "5 samples in 2 clusters");
+}
+
 TEST(Stats, MedianIntervalIsTheNarrowestThatCovers) {
   const auto ladder = [](int n) {
     std::vector<double> x;

@@ -43,14 +43,14 @@ void eval(const Flags& flags) {
       });
   progress.finish();
   if (flags.json_option->count() == 0) {
-    print(fmt::format(
-        "perplexity {:.4f} \u00b1{:.4f}  ({:.6f} nats/token over {} tokens of {}; windows of {}; {} in {})\n",
-        p.perplexity, p.perplexity_se, p.nll, p.tokens_scored, flags.text, context, flags.device.model, info.format));
+    print(fmt::format("perplexity {:.4f}{}  ({:.6f} nats/token over {} tokens of {}; windows of {}; {} in {})\n",
+                      p.perplexity, p.perplexity_se ? fmt::format(" \u00b1{:.4f}", *p.perplexity_se) : "", p.nll,
+                      p.tokens_scored, flags.text, context, flags.device.model, info.format));
     return;
   }
   nlohmann::ordered_json json;
   json["perplexity"] = p.perplexity;
-  json["perplexity_se"] = p.perplexity_se;
+  json["perplexity_se"] = p.perplexity_se ? nlohmann::ordered_json(*p.perplexity_se) : nullptr;
   json["nll"] = p.nll;
   json["tokens_scored"] = p.tokens_scored;
   json["windows"] = p.windows;

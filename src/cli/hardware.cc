@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/gpu.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "io/file.h"
@@ -25,11 +26,24 @@ struct Flags {
   bool force = false;
 };
 
+// "GPU none: ...", or its name, compute capability and memory.
+std::string gpu_line(const GpuProbe& gpus) {
+  if (gpus.devices.empty()) return "GPU       none: " + gpus.why_none;
+  std::string line = "GPU       ";
+  for (size_t i = 0; i < gpus.devices.size(); ++i) {
+    const GpuInfo& gpu = gpus.devices[i];
+    line += fmt::format("{}{} (compute capability {}.{}, {})", i ? "; " : "", gpu.name, gpu.compute_capability / 10,
+                        gpu.compute_capability % 10, bytes_text(gpu.memory_bytes));
+  }
+  return line;
+}
+
 Document document_of(const HardwareProfile& p, const std::string& kept) {
   Document document;
   document.title = fmt::format("{}: {}, {} thread{}, {}", p.name, p.isa, p.threads, p.threads == 1 ? "" : "s",
                                bytes_text(p.memory_bytes));
-  document.subtitles = {fmt::format("measured {}; kept in {}", p.measured_at, kept.empty() ? "no file" : kept)};
+  document.subtitles = {fmt::format("measured {}; kept in {}", p.measured_at, kept.empty() ? "no file" : kept),
+                        gpu_line(probe_gpus())};
 
   Table bandwidth;
   bandwidth.columns = {{"", "working set"}, {"", "threads"}, {"", "GB/s"}};

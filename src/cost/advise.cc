@@ -5,13 +5,16 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "cost/meters.h"
 #include "cost/step_time.h"
+#include "record/meter_title.h"
 
 namespace trimeter {
 namespace {
 
-// Broken, not merely worse: half again the perplexity, one next token in three another, or more garbage than chance gives.
+// Broken, not merely worse: half again the perplexity, one next token in three another, or more garbage than chance
+// gives.
 constexpr double kBrokenPerplexityRatio = 1.5;
 constexpr double kBrokenTop1Agreement = 0.67;
 constexpr double kGarbageSignificance = 0.05;
@@ -35,9 +38,9 @@ const RecordQuality* quality_of(const RecordRun& run) {
   return run.measured && run.measured->quality ? &*run.measured->quality : nullptr;
 }
 
-// One-sided sign test over the prompts on which just one of the two gives garbage: the chance that a format no worse than
-// the baseline has at least as many of them against it. A small model loops in greedy decoding by itself, and a format
-// that moves a few prompts into a loop and a few out of it has broken nothing.
+// One-sided sign test over the prompts on which just one of the two gives garbage: the chance that a format no worse
+// than the baseline has at least as many of them against it. A small model loops in greedy decoding by itself, and a
+// format that moves a few prompts into a loop and a few out of it has broken nothing.
 double chance_of_garbage(const RecordQuality& quality, const RecordQuality& baseline) {
   int n_worse = 0, n_better = 0;
   for (size_t i = 0; i < std::min(quality.outputs.size(), baseline.outputs.size()); ++i) {
@@ -71,6 +74,7 @@ std::string broken(const RecordRun& run, const RecordRun& baseline) {
 // candidate / baseline as a factor of the better direction (above 1: better), with its interval.
 struct Gain {
   double factor = 1, low = 1, high = 1;
+  bool paired = false;  // by round
   bool shown() const { return low > 1; }
 };
 
@@ -79,7 +83,7 @@ Gain gain_over(const RecordRun& candidate, const RecordRun& baseline, const Pred
   if (&candidate == &baseline || a.median <= 0 || b.median <= 0) return {};
   if (meter.name == "generation_tokens_per_s" && candidate.measured && candidate.measured->ratio_to_baseline) {
     const Sampled& ratio = *candidate.measured->ratio_to_baseline;
-    return {ratio.median, ratio.ci95_low, ratio.ci95_high};
+    return {ratio.median, ratio.ci95_low, ratio.ci95_high, true};
   }
   // Without pairs: the quotient of the intervals' far ends, which is wider than it needs to be.
   const Gain rise = {a.median / b.median, a.ci95_low / b.ci95_high, a.ci95_high / b.ci95_low};
@@ -87,22 +91,15 @@ Gain gain_over(const RecordRun& candidate, const RecordRun& baseline, const Pred
   return {1 / rise.factor, 1 / rise.high, 1 / rise.low};
 }
 
-std::string thousands(double value) {
-  std::string digits = fmt::format("{:.0f}", std::abs(value)), text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return (value < 0 ? "-" : "") + text;
-}
-
+// "tok/s 1.08x bf16's (paired by round, 95% interval 1.03 to 1.14)"
 std::string speed_text(const RecordRun& run, const RecordRun& baseline, Objective objective) {
   const PredictedMeter& meter = meter_of(objective == Objective::kLatency ? objective : Objective::kThroughput);
   const Gain gain = gain_over(run, baseline, meter);
-  const char* what = objective == Objective::kLatency ? "the speed per token" : "tok/s";
-  if (!run.measured) return fmt::format("{:.2f}x {} of {} (predicted)", gain.factor, what, baseline.format);
-  return fmt::format("{:.2f}x {} of {} (95% interval {:.2f}..{:.2f})", gain.factor, what, baseline.format, gain.low,
-                     gain.high);
+  const std::string what = objective == Objective::kLatency ? "speed of a token" : meter_title(std::string(meter.name));
+  if (!run.measured) return fmt::format("{} {:.2f}x {}'s (predicted)", what, gain.factor, baseline.format);
+  return fmt::format("{} {:.2f}x {}'s ({}95% interval {:.2f} to {:.2f}{})", what, gain.factor, baseline.format,
+                     gain.paired ? "paired by round, " : "", gain.low, gain.high,
+                     gain.low <= 1 && gain.high >= 1 ? ": no difference shown" : "");
 }
 
 const MemoryBreakdown& memory_of(const RecordRun& run) {
@@ -114,19 +111,21 @@ int64_t block_bytes_of(const RecordRun& run) {
   return run.predicted.kv_blocks > 0 ? run.predicted.memory.kv_bytes / run.predicted.kv_blocks : 0;
 }
 
-// "1.18x the blocks (1,055 vs 894: weights smaller by 5.1 MB = 104 blocks of 48 KiB)"
+// "KV blocks 1.18x (1,055 against 894: weights smaller by 5.11 MB, 104 blocks of 49,152 bytes)"
 std::string blocks_text(const RecordRun& run, const RecordRun& baseline) {
   const PredictedMeter& meter = predicted_meter("kv_blocks");
-  const double ours = figure(run, meter).median, theirs = figure(baseline, meter).median;
-  std::string text =
-      fmt::format("{:.2f}x the blocks ({} vs {}", theirs > 0 ? ours / theirs : 0, thousands(ours), thousands(theirs));
+  const auto count = [&](const RecordRun& r) { return static_cast<int64_t>(figure(r, meter).median); };
+  const int64_t ours = count(run), theirs = count(baseline);
+  if (ours == theirs) return fmt::format("as many KV blocks ({})", with_commas(ours));
+  std::string text = fmt::format("KV blocks {:.2f}x ({} against {}",
+                                 theirs > 0 ? static_cast<double>(ours) / static_cast<double>(theirs) : 0,
+                                 with_commas(ours), with_commas(theirs));
   const int64_t saved = memory_of(baseline).weights_bytes - memory_of(run).weights_bytes;
   const int64_t block_bytes = block_bytes_of(run);
   if (saved != 0 && block_bytes > 0 && block_bytes == block_bytes_of(baseline))
-    text += fmt::format(": weights {} by {:.2f} MB = {} blocks of {} bytes", saved > 0 ? "smaller" : "larger",
-                        static_cast<double>(std::abs(saved)) / 1e6,
-                        thousands(static_cast<double>(std::abs(saved) / block_bytes)),
-                        thousands(static_cast<double>(block_bytes)));
+    text += fmt::format(": weights {} by {:.2f} MB, {} blocks of {} bytes", saved > 0 ? "smaller" : "larger",
+                        static_cast<double>(std::abs(saved)) / 1e6, with_commas(std::abs(saved) / block_bytes),
+                        with_commas(block_bytes));
   return text + ")";
 }
 
@@ -201,7 +200,7 @@ std::string reason(const Record& record, const RecordRun& choice, Objective obje
     else
       text = fmt::format(
           "no usable format is shown to be better than {} in {}: a difference within the 95% interval is none",
-          baseline.format, meter_of(objective).name);
+          baseline.format, meter_title(std::string(meter_of(objective).name)));
   } else {
     text = describe(choice, baseline, objective);
   }

@@ -63,9 +63,11 @@ TEST(Advise, TheReasonHasArithmeticThatCanBeChecked) {
   const std::string because = advise(lab(), Objective::kThroughput).because;
   EXPECT_EQ(
       because.substr(0, because.find(". awq")),
-      "fp8: 1.31x tok/s of bf16 (95% interval 1.28..1.34), 1.10x the blocks (980 vs 894: weights smaller by 4.20 MB "
-      "= 85 blocks of 49,152 bytes), KLD 0.0040, top-1 agreement 99.6%");
-  EXPECT_NE(because.find("awq: 0.90x tok/s of bf16 (95% interval 0.88..0.92), 1.12x the blocks (998 vs 894"),
+      "fp8: generation tok/s 1.31x bf16's (paired by round, 95% interval 1.28 to 1.34), KV blocks 1.10x (980 against "
+      "894: weights smaller by 4.20 MB, 85 blocks of 49,152 bytes), KLD 0.0040, top-1 agreement 99.6%");
+  EXPECT_NE(because.find(
+                "awq: generation tok/s 0.90x bf16's (paired by round, 95% interval 0.88 to 0.92), KV blocks 1.12x (998 "
+                "against 894"),
             std::string::npos);
 }
 
@@ -75,7 +77,7 @@ TEST(Advise, ADifferenceWithinTheSpreadIsNoReasonToLeaveTheBaseline) {
   const RecordVerdict verdict = advise(record, Objective::kThroughput);
   EXPECT_EQ(verdict.format, "bf16");
   EXPECT_EQ(verdict.binding_constraint, "nothing");
-  EXPECT_EQ(verdict.because.find("no usable format is shown to be better than bf16 in generation_tokens_per_s"), 0u);
+  EXPECT_EQ(verdict.because.find("no usable format is shown to be better than bf16 in generation tok/s"), 0u);
 }
 
 TEST(Advise, BetweenTwoThatTieTheOneNearerToTheBaselineWins) {
@@ -111,7 +113,8 @@ TEST(Advise, BrokenFormatsAreNeverRecommended) {
 TEST(Advise, GarbageIsCountedPromptByPromptAgainstTheBaselines) {
   Record record = lab();
   const auto mark = [&](size_t run, int first, int last) {
-    for (int i = first; i < last; ++i) record.runs[run].measured->quality->outputs[static_cast<size_t>(i)].garbage = true;
+    for (int i = first; i < last; ++i)
+      record.runs[run].measured->quality->outputs[static_cast<size_t>(i)].garbage = true;
   };
   mark(0, 0, 9);   // a baseline that loops by itself
   mark(1, 4, 15);  // 6 prompts into a loop, 4 out of it: P(X >= 6 of 10) = 38%
@@ -135,7 +138,7 @@ TEST(Advise, UsesPredictionsWhereNothingWasMeasuredAndSaysSo) {
   for (RecordRun& run : record.runs) run.measured.reset();
   const RecordVerdict verdict = advise(record, Objective::kThroughput);
   EXPECT_EQ(verdict.format, "fp8");
-  EXPECT_NE(verdict.because.find("fp8: 1.31x tok/s of bf16 (predicted)"), std::string::npos);
+  EXPECT_NE(verdict.because.find("fp8: generation tok/s 1.31x bf16's (predicted)"), std::string::npos);
   EXPECT_NE(verdict.because.find("quality not measured"), std::string::npos);
 }
 

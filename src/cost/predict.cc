@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "base/error.h"
 #include "base/stats.h"
 #include "cost/schedule.h"
 #include "cost/step_time.h"
+#include "spec/memory_fit.h"
 
 namespace trimeter {
 namespace {
@@ -20,13 +20,8 @@ MemoryBreakdown memory_or_refuse(const PredictInput& in, int64_t& n_blocks) {
   const MemoryBreakdown memory =
       memory_ledger(in.model, in.format, in.limits, in.isa, in.device_memory_bytes, in.utilization);
   const int64_t block_bytes = kv_layout(in.model, in.format, in.limits.block_size).block_bytes();
-  n_blocks = kv_blocks(in.device_memory_bytes, in.utilization, memory, block_bytes);
-  if (n_blocks < 1)
-    throw Error(Errc::kNoMemory,
-                "format {}: device memory {} bytes * utilization {} leaves no KV block of {} bytes: weights take {}, "
-                "activations {}, overhead {}",
-                in.format.name, in.device_memory_bytes, in.utilization, block_bytes, memory.weights_bytes,
-                memory.activation_bytes, memory.overhead_bytes);
+  n_blocks = blocks_that_fit("format " + in.format.name, {in.device_memory_bytes, in.utilization}, memory, in.limits,
+                             block_bytes);
   return memory;
 }
 

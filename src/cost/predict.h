@@ -26,7 +26,7 @@ struct PredictInput {
 //   prompt_tokens_per_s      prompt tokens / time of the steps that had any
 //   ttft_s, itl_s            medians over requests, and over gaps between two tokens of a request
 // Blocks and memory are the ledger's. `binds` is what takes the largest share of the time; "capacity" if requests had
-// to wait for blocks. Throws Error(kNoMemory) if the weights leave no block, kBadArgument as simulate_schedule().
+// to wait for blocks. Throws Error(kNoMemory) as blocks_that_fit(), kBadArgument as simulate_schedule().
 RecordPredicted predict(const PredictInput& input);
 
 }  // namespace trimeter

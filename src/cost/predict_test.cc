@@ -101,8 +101,8 @@ TEST(Predict, RefusesAMemoryTooSmallForTheWeightsTermByTerm) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Errc::kNoMemory);
     EXPECT_NE(std::string(error.what())
-                  .find("format bf16: device memory 33554432 bytes * utilization 1 leaves no KV block "
-                        "of 65536 bytes: weights take 35663872"),
+                  .find("device memory 32.00 MiB x utilization 1.00 = 32.00 MiB is too small for format bf16: "
+                        "weights 34.01 MiB"),
               std::string::npos)
         << error.what();
   }

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "base/error.h"
+#include "base/integers.h"
 
 namespace trimeter {
 namespace {
@@ -40,7 +41,7 @@ class Simulation {
   }
 
  private:
-  int64_t blocks_for(int64_t n_tokens) const { return (n_tokens + limits_.block_size - 1) / limits_.block_size; }
+  int64_t blocks_for(int64_t n_tokens) const { return ceil_div(n_tokens, limits_.block_size); }
 
   void step() {
     step_ = {};

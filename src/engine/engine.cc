@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/integers.h"
 #include "base/log.h"
 #include "engine/loop.h"
 #include "engine/startup_log.h"
@@ -141,7 +142,7 @@ void LocalEngine::profile() {
   int32_t n_blocks = 0;
   for (int32_t row = 0; row < n_rows; row += limits_.max_model_len) {
     const int32_t n = std::min(limits_.max_model_len, n_rows - row);
-    tables.emplace_back(static_cast<size_t>((n + limits_.block_size - 1) / limits_.block_size));
+    tables.emplace_back(static_cast<size_t>(ceil_div(n, limits_.block_size)));
     std::iota(tables.back().begin(), tables.back().end(), n_blocks);
     n_blocks += static_cast<int32_t>(tables.back().size());
     seqs.push_back({row, n, 0, tables.back().data()});

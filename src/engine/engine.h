@@ -9,8 +9,8 @@
 #include "api/engine.h"
 #include "base/thread_pool.h"
 #include "engine/kv_memory.h"
-#include "engine/memory_fit.h"
 #include "spec/ledger.h"
+#include "spec/memory_fit.h"
 
 namespace trimeter {
 

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "engine/kv_memory.h"
-#include "engine/memory_fit.h"
+#include "spec/memory_fit.h"
 
 namespace trimeter {
 namespace {

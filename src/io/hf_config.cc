@@ -147,9 +147,6 @@ RopeScaling read_rope_scaling(const Fields& rope) {
       throw Error(Errc::kBadFile, "{}: field 'high_freq_factor': wanted more than low_freq_factor {}, got {}",
                   rope.where(), scaling.low_freq_factor, scaling.high_freq_factor);
   }
-  scaling.attention_factor = rope.number("attention_factor", kPositive).value_or(scaling.attention_factor);
-  scaling.beta_fast = rope.number("beta_fast", kPositive).value_or(scaling.beta_fast);
-  scaling.beta_slow = rope.number("beta_slow", kPositive).value_or(scaling.beta_slow);
   return scaling;
 }
 
@@ -233,7 +230,6 @@ HfGenerationConfig read_hf_generation_config(const fs::path& directory) {
   const Fields config(object, path.string());
   out.eos_token_ids = config.token_ids("eos_token_id");
   out.bos_token_id = config.token_id("bos_token_id");
-  out.pad_token_id = config.token_id("pad_token_id");
   out.do_sample = config.boolean("do_sample");
   out.temperature = config.number("temperature", {0, 1e30});
   out.top_p = config.number("top_p", {0, 1, true});

@@ -13,9 +13,8 @@ namespace trimeter {
 struct RopeScaling {
   std::string type = "default";  // default | linear | dynamic | llama3 | yarn
   double factor = 1.0;
-  double low_freq_factor = 1.0, high_freq_factor = 4.0;        // llama3
-  int64_t original_max_position_embeddings = 0;                // llama3, yarn; 0: not given
-  double attention_factor = 0, beta_fast = 32, beta_slow = 1;  // yarn; attention_factor 0: not given
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // llama3
+  int64_t original_max_position_embeddings = 0;          // llama3; 0: not given
 };
 
 struct HfConfig {
@@ -39,7 +38,7 @@ struct HfConfig {
 
 struct HfGenerationConfig {
   std::vector<int32_t> eos_token_ids;
-  std::optional<int32_t> bos_token_id, pad_token_id;
+  std::optional<int32_t> bos_token_id;
   std::optional<bool> do_sample;
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
   std::optional<int32_t> top_k;

@@ -72,7 +72,6 @@ TEST(HfConfig, DemoModel) {
   EXPECT_EQ(c.eos_token_ids, std::vector<int32_t>{4095});
   const HfGenerationConfig g = read_hf_generation_config(directory);
   EXPECT_EQ(g.eos_token_ids, (std::vector<int32_t>{4095, 4093}));
-  EXPECT_EQ(g.pad_token_id, 4093);
   EXPECT_EQ(g.do_sample, false);
   EXPECT_FALSE(g.temperature);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/cpu.h"
+#include "base/integers.h"
 #include "spec/ledger.h"
 
 namespace trimeter {
@@ -12,7 +13,7 @@ void fit_device_memory(EngineOptions& options, const ModelSpec& model, int n_seq
   if (options.device_memory_bytes != 0) return;
   const EngineLimits limits = engine_limits(options, model);
   const Format format = engine_format(options, model);
-  const int64_t blocks = (int64_t{limits.max_model_len} + limits.block_size - 1) / limits.block_size;
+  const int64_t blocks = ceil_div(limits.max_model_len, limits.block_size);
   const int64_t needed = weight_ledger(model, format).weights_bytes +
                          activation_bytes(model, format, limits, active_isa()) + overhead_bytes(model, limits) +
                          n_sequences * blocks * kv_layout(model, format, limits.block_size).block_bytes();

@@ -10,7 +10,6 @@ EngineInfo info() {
   info.kv_blocks = 25;
   info.block_size = 16;
   info.block_bytes = 1000;
-  info.max_model_len = 100;  // 7 blocks
   info.memory.kv_bytes = 25000;
   info.memory.weights_bytes = 77;
   return info;
@@ -22,7 +21,6 @@ TEST(Capacity, FromTheEnginesOwnWords) {
   EXPECT_EQ(capacity.kv_cache_tokens, 400);
   EXPECT_EQ(capacity.block_bytes, 1000);
   EXPECT_EQ(capacity.memory.weights_bytes, 77);
-  EXPECT_DOUBLE_EQ(capacity.max_concurrency, 25. / 7);
 }
 
 TEST(CapacityDeathTest, ThePoolMustBeItsBlocks) {

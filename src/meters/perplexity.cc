@@ -51,7 +51,11 @@ Perplexity measure_perplexity(Engine& engine, std::span<const int32_t> tokens, i
   Perplexity result;
   result.nll = mean(nll);
   result.perplexity = std::exp(result.nll);
-  result.perplexity_se = result.perplexity * standard_error(nll);
+  if (windows.size() > 1) {
+    std::vector<size_t> sizes;
+    for (const std::vector<int32_t>& window : windows) sizes.push_back(window.size() - 1);
+    result.perplexity_se = result.perplexity * clustered_standard_error(nll, sizes);
+  }
   result.tokens_scored = static_cast<int64_t>(n_scores);
   result.windows = n_windows;
   return result;

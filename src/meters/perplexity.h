@@ -1,6 +1,7 @@
 // Perplexity of a text by consecutive windows.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "meters/meter.h"
@@ -8,9 +9,11 @@
 namespace trimeter {
 
 struct Perplexity {
-  double perplexity = 0;     // exp(nll)
-  double perplexity_se = 0;  // perplexity * standard error of nll, tokens taken as independent
-  double nll = 0;            // mean negative log-likelihood, nats per token
+  double perplexity = 0;  // exp(nll)
+  // perplexity * standard error of nll, clustered by window (base/stats.h); absent for a single window: its tokens are
+  // no independent sample, and show nothing of the spread.
+  std::optional<double> perplexity_se;
+  double nll = 0;  // mean negative log-likelihood, nats per token
   int64_t tokens_scored = 0;
   int64_t windows = 0;
 };

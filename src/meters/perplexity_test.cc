@@ -18,13 +18,15 @@ TEST(Perplexity, OfTheUniformDistributionIsTheVocabulary) {
   const std::vector<int32_t> tokens{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2};
   const Perplexity p = measure_perplexity(engine, tokens, 4);
   EXPECT_NEAR(p.perplexity, 8, 1e-12);
-  EXPECT_NEAR(p.perplexity_se, 0, 1e-12);
+  EXPECT_NEAR(p.perplexity_se.value(), 0, 1e-12);
   EXPECT_NEAR(p.nll, std::log(8.0), 1e-14);
   EXPECT_EQ(p.tokens_scored, 3 + 3 + 2);
   EXPECT_EQ(p.windows, 3);
   EXPECT_EQ(measure_perplexity(engine, std::span(tokens).first(9), 4).tokens_scored, 3 + 3);  // the ninth is alone
   EXPECT_EQ(measure_perplexity(engine, std::span(tokens).first(10), 4).tokens_scored, 3 + 3 + 1);
-  EXPECT_EQ(measure_perplexity(engine, std::span(tokens).first(2), 64).tokens_scored, 1);
+  const Perplexity one_window = measure_perplexity(engine, std::span(tokens).first(2), 64);
+  EXPECT_EQ(one_window.tokens_scored, 1);
+  EXPECT_FALSE(one_window.perplexity_se);
 }
 
 TEST(Perplexity, ByHandAndNotAcrossWindows) {
@@ -37,7 +39,8 @@ TEST(Perplexity, ByHandAndNotAcrossWindows) {
   const std::vector<double> nll{std::log(2.0), std::log(4. / 3), std::log(2.0), std::log(4.0)};
   EXPECT_NEAR(p.nll, mean(nll), kLogitError);
   EXPECT_NEAR(p.perplexity, std::exp(mean(nll)), 4 * kLogitError);
-  EXPECT_NEAR(p.perplexity_se, std::exp(mean(nll)) * standard_error(nll), 4 * kLogitError);
+  EXPECT_NEAR(p.perplexity_se.value(), std::exp(mean(nll)) * clustered_standard_error(nll, std::vector<size_t>{2, 2}),
+              4 * kLogitError);
   EXPECT_EQ(last, 2);
   EXPECT_EQ(total, 2);
 }

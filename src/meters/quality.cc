@@ -20,7 +20,7 @@ RecordKld summarise_kld(std::span<const double> kld) {
           .max = *std::max_element(kld.begin(), kld.end())};
 }
 
-RecordQuality summarise(const TokenScores& format, const TokenScores& baseline) {
+RecordQuality summarise(const TokenScores& format, const TokenScores& baseline, std::span<const size_t> sizes) {
   RecordQuality quality;
   const size_t n = format.nll.size();
   std::vector<double> nll_difference(n), delta_p_squared(n);
@@ -29,9 +29,9 @@ RecordQuality summarise(const TokenScores& format, const TokenScores& baseline) 
     delta_p_squared[i] = format.delta_p[i] * format.delta_p[i];
   }
   quality.perplexity = std::exp(mean(format.nll));
-  quality.perplexity_se = quality.perplexity * standard_error(format.nll);
+  quality.perplexity_se = quality.perplexity * clustered_standard_error(format.nll, sizes);
   quality.perplexity_ratio = std::exp(mean(nll_difference));
-  quality.perplexity_ratio_se = quality.perplexity_ratio * standard_error(nll_difference);
+  quality.perplexity_ratio_se = quality.perplexity_ratio * clustered_standard_error(nll_difference, sizes);
   quality.tokens_scored = static_cast<int64_t>(n);
   quality.kld = summarise_kld(format.kld);
   quality.top1_agreement =
@@ -81,13 +81,15 @@ QualityReport measure_quality(std::span<const NamedEngine> engines, const Qualit
   if (!engines.empty()) scorers.push_back({engines[0].format + " unbatched", engines[0].engine, 1});
   const std::vector<TokenScores> scores = score_passages(scorers, workload.passages, progress);
 
+  std::vector<size_t> sizes;  // scored tokens of each passage
+  for (const std::vector<int32_t>& passage : workload.passages) sizes.push_back(passage.size() - 1);
   QualityReport report;
-  report.noise_floor = summarise(scores.back(), scores[0]);
+  report.noise_floor = summarise(scores.back(), scores[0], sizes);
   std::vector<RequestOutput> baseline;
   const auto n_engines = static_cast<int64_t>(engines.size());
   if (progress) progress("outputs", 0, n_engines);
   for (size_t i = 0; i < engines.size(); ++i) {
-    FormatQuality format{engines[i].format, summarise(scores[i], scores[0])};
+    FormatQuality format{engines[i].format, summarise(scores[i], scores[0], sizes)};
     std::vector<RequestOutput> answers = answer(*engines[i].engine, workload);
     if (i == 0) baseline = answers;
     add_outputs(answers, baseline, workload, format.quality);

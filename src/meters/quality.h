@@ -31,11 +31,12 @@ struct QualityReport {
 };
 
 // Per scored token, with b the baseline's and f the format's logits in nats:
-//   nll = -log f(true)                         perplexity = exp(mean nll), se = perplexity * se(mean nll) (delta
-//   method) nll_f - nll_b, paired                      perplexity_ratio = exp(mean), se likewise KLD(b || f) = sum_v
-//   b(v) (log b(v) - log f(v)) top-1: argmax b == argmax f (the lowest id of equals) delta_p = f(true) - b(true), a
-//   fraction, not per cent
-// Standard errors take tokens as independent, as is usual; neighbours are not quite, so they are a lower bound.
+//   nll = -log f(true)            perplexity = exp(mean nll), se = perplexity * se(mean nll)   (delta method)
+//   nll_f - nll_b, paired         perplexity_ratio = exp(mean), se likewise
+//   KLD(b || f) = sum_v b(v) (log b(v) - log f(v))
+//   top-1: argmax b == argmax f (the lowest id of equals)
+//   delta_p = f(true) - b(true), a fraction, not per cent
+// Standard errors are clustered by passage (base/stats.h), the passages being what was sampled; 0 for a single passage.
 // All in double; baseline and format share one code path, so equal logits give a KLD of exactly 0.
 // Memory: logits of a group of passages, at most 256 MiB or two passages, whichever is more.
 // Throws Error(kBadArgument) for no engine, no passage, a passage of fewer than two tokens, vocabularies that differ;

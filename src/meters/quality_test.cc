@@ -49,10 +49,13 @@ TEST(Quality, ScoresByHand) {
   // True tokens: 1 after 0, 2 after 1, 0 after 0: probabilities 1/4, 1/4, 1/2; nll 2, 2 and 1 times log 2.
   const RecordQuality& format = report.formats[1].quality;
   const double log2 = std::log(2.0);
+  // By passage (2, 2) and (1) off the mean 5/3: 2/3 and -2/3, so sqrt(2/1 * (4/9 + 4/9)) / 3. Taken as three tokens it
+  // would be 1/3. The baseline's are 2 each: the same for the difference.
+  const double se = log2 * 4 / 9;
   EXPECT_NEAR(format.perplexity, std::exp2(5. / 3), kLogitError);
-  EXPECT_NEAR(format.perplexity_se, std::exp2(5. / 3) * log2 / 3, kLogitError);  // s of (2, 2, 1) is sqrt(1/3)
+  EXPECT_NEAR(format.perplexity_se, std::exp2(5. / 3) * se, kLogitError);
   EXPECT_NEAR(format.perplexity_ratio, std::exp2(-1. / 3), kLogitError);
-  EXPECT_NEAR(format.perplexity_ratio_se, std::exp2(-1. / 3) * log2 / 3, kLogitError);
+  EXPECT_NEAR(format.perplexity_ratio_se, std::exp2(-1. / 3) * se, kLogitError);
   // KLD after 0: 1/4 (log(1/2) + 0 + log 2 + log 2); after 1: 1/4 (log 4 + log 4 + 0 + log(2/5)).
   const double after_0 = log2 / 4, after_1 = (4 * log2 - std::log(2.5)) / 4;
   EXPECT_NEAR(format.kld.mean, (2 * after_0 + after_1) / 3, kLogitError);

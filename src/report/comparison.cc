@@ -70,9 +70,9 @@ Document prediction_report(const Record& record) {
     table.add({{run.format, Tone::kStrong},
                {bytes_text(p.memory.weights_bytes)},
                {rate_text(p.generation_tokens_per_s)},
-               {rate_text(p.decode_tokens_per_s)},
-               {time_text(p.ttft_s)},
-               {time_text(p.itl_s)},
+               {meter_text("decode_tokens_per_s", p.decode_tokens_per_s)},
+               {meter_text("ttft_s", p.ttft_s)},
+               {meter_text("itl_s", p.itl_s)},
                {with_commas(p.kv_blocks)},
                {p.executed},
                {p.binds}});

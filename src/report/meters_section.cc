@@ -1,9 +1,10 @@
 // The table that the reader came for, and the phases behind its throughput.
 #include <fmt/format.h>
 
-#include <map>
 #include <utility>
 
+#include "record/kernel_lines.h"
+#include "record/meter_title.h"
 #include "report/sections.h"
 #include "report/text.h"
 
@@ -57,18 +58,8 @@ void add_measured(Table& table, const RecordRun& run, bool is_baseline) {
 
 }  // namespace
 
-std::string meter_title(const std::string& meter) {
-  static const std::map<std::string, std::string> kTitles{{"generation_tokens_per_s", "generation tok/s"},
-                                                          {"decode_tokens_per_s", "decode tok/s"},
-                                                          {"prompt_tokens_per_s", "prompt tok/s"},
-                                                          {"ttft_s", "TTFT"},
-                                                          {"itl_s", "ITL"},
-                                                          {"kv_blocks", "KV blocks"}};
-  const auto found = kTitles.find(meter);
-  return found == kTitles.end() ? meter : found->second;
-}
-
 std::string meter_text(const std::string& meter, double value) {
+  if (value == 0) return "-";
   if (is_time(meter)) return time_text(value);
   return meter.ends_with("_per_s") ? rate_text(value) : with_commas(static_cast<int64_t>(value));
 }
@@ -85,9 +76,15 @@ Section meters_section(const Record& record) {
   const std::string baseline = shortened(record.runs.front().format, 10);
   const std::string against = "quality against " + baseline;
   Table table;
-  table.columns = {{"", "format", Align::kLeft},    {"", "weights"},      {"generation", "tokens/s"},
-                   {"generation", "x " + baseline}, {"", "KV blocks"},    {against, "perplexity"},
-                   {against, "KLD mean"},           {against, "KLD p99"}, {against, "top-1"}};
+  table.columns = {{"", "format", Align::kLeft},
+                   {"", "weights"},
+                   {"generation", "tokens/s"},
+                   {"paired", "x " + baseline},
+                   {"", "KV blocks"},
+                   {against, "perplexity"},
+                   {against, "KLD mean"},
+                   {against, "KLD p99"},
+                   {against, "top-1"}};
   const RecordPredicted& base = record.runs.front().predicted;
   for (const RecordRun& run : record.runs) {
     const bool is_baseline = &run == &record.runs.front();
@@ -107,7 +104,7 @@ Section meters_section(const Record& record) {
     table.add(std::move(row));
   }
   Section section{
-      "The three meters", "measured (median), its 95% interval, and what was predicted beforehand", {table}};
+      "The three meters", "measured: median and 95% interval; predicted before; paired: in each round", {table}};
   return section;
 }
 
@@ -134,10 +131,10 @@ Section phases_section(const Record& record) {
     }
     const RecordPredicted& p = run.predicted;
     table.add({{run.measured ? "  predicted" : run.format + ", predicted", Tone::kFaint},
-               {rate_text(p.decode_tokens_per_s), Tone::kFaint},
-               {rate_text(p.prompt_tokens_per_s), Tone::kFaint},
-               {time_text(p.ttft_s), Tone::kFaint},
-               {time_text(p.itl_s), Tone::kFaint},
+               {meter_text("decode_tokens_per_s", p.decode_tokens_per_s), Tone::kFaint},
+               {meter_text("prompt_tokens_per_s", p.prompt_tokens_per_s), Tone::kFaint},
+               {meter_text("ttft_s", p.ttft_s), Tone::kFaint},
+               {meter_text("itl_s", p.itl_s), Tone::kFaint},
                {p.binds, Tone::kFaint}});
   }
   return {
@@ -153,20 +150,8 @@ Section kernels_section(const Record& record) {
                      same ? fmt::format("{} requested and executed", k.requested)
                           : fmt::format("{} requested, {} executed", k.requested, k.executed),
                      same ? Tone::kPlain : Tone::kBad});
-    std::vector<std::pair<std::string, std::string>> layers_of;  // what is said of layers, and of which
-    for (const std::string& line : k.lines) {
-      const size_t colon = line.find(": ");
-      const std::string layer = colon == std::string::npos ? "" : line.substr(0, colon);
-      const std::string said = colon == std::string::npos ? line : line.substr(colon + 2);
-      bool found = false;
-      for (auto& [text, layers] : layers_of)
-        if (text == said) {
-          layers += ", " + layer;
-          found = true;
-        }
-      if (!found) layers_of.emplace_back(said, layer);
-    }
-    for (const auto& [text, layers] : layers_of) items.push_back({"", layers.empty() ? text : layers + ": " + text});
+    for (const auto& [layers, said] : layers_of_kernels(k.lines))
+      items.push_back({"", layers.empty() ? said : layers + ": " + said});
   }
   return {"Kernels", "arithmetic requested by the format and executed on this machine", {items}};
 }
@@ -177,7 +162,8 @@ Section verdict_section(const Record& record) {
           "",
           {Items{{"objective", v.objective},
                  {"serve", v.format, Tone::kGood},
-                 {"constraint", v.binding_constraint},
+                 {"relieves",
+                  v.binding_constraint == "nothing" ? "no constraint: the baseline stays" : v.binding_constraint},
                  {"because", v.because}}}};
 }
 

@@ -9,15 +9,18 @@
 namespace trimeter {
 namespace {
 
-constexpr size_t kPromptsShown = 3;
+// Prompts are taken in turn from each category of the evaluation set (lab/evaluation_set.h), so the first six are of
+// its six kinds.
+constexpr size_t kPromptsShown = 6;
 constexpr int kOutputColumns = 168;  // of an output, about two lines
+constexpr int kGarbageColumns = 80;  // of one that is garbage: enough to see it
 
 std::vector<Cell> tail_row(const std::string& name, const RecordQuality& q, Tone tone) {
   std::vector<Cell> row{{name, Tone::kStrong}};
   for (const double x : {q.kld.p50, q.kld.p90, q.kld.p95, q.kld.p99, q.kld.p999, q.kld.max})
     row.push_back({significant(x)});
-  row.push_back({fmt::format("{:+.2g}%", 100 * q.delta_p_mean)});
-  row.push_back({fmt::format("{:.2g}%", 100 * q.delta_p_rms)});
+  row.push_back({fmt::format("{:+.2f}%", 100 * q.delta_p_mean)});
+  row.push_back({fmt::format("{:.2f}%", 100 * q.delta_p_rms)});
   row.push_back({fmt::format("{:.4f} \u00b1{}", q.perplexity_ratio, significant(q.perplexity_ratio_se))});
   if (tone != Tone::kPlain)
     for (Cell& cell : row) cell.tone = tone;
@@ -25,16 +28,19 @@ std::vector<Cell> tail_row(const std::string& name, const RecordQuality& q, Tone
 }
 
 // A continuation begins with the space that parts it from its prompt.
-std::string shown(const std::string& text) {
-  return shortened(one_line(std::string_view(text).substr(text.starts_with(' '))), kOutputColumns);
+std::string shown(const std::string& text, int columns) {
+  return shortened(one_line(std::string_view(text).substr(text.starts_with(' '))), columns);
 }
 
-std::string divergence_text(const RecordOutput& output, const std::string& baseline) {
-  if (!output.first_divergence) return "the same as " + baseline;
-  return fmt::format("[differs from token {}] {}", *output.first_divergence + 1, shown(output.text));
+Item output_item(const RecordRun& run, const RecordOutput& output, const std::string& baseline) {
+  if (run.format != baseline && !output.first_divergence) return {run.format, "the same as " + baseline};
+  std::string remarks;
+  if (output.first_divergence) remarks = fmt::format("differs from token {} on", *output.first_divergence + 1);
+  if (output.garbage) remarks += (remarks.empty() ? "garbage: " : "; garbage: ") + output.garbage_reason;
+  if (!remarks.empty()) remarks = "[" + remarks + "] ";
+  return {run.format, remarks + shown(output.text, output.garbage ? kGarbageColumns : kOutputColumns),
+          output.garbage ? Tone::kBad : Tone::kPlain};
 }
-
-Item garbage_item(const RecordOutput& output) { return {"", "garbage: " + output.garbage_reason, Tone::kBad}; }
 
 // How many outputs equal the baseline's, where the others part from it, and which of them are garbage.
 std::vector<Cell> agreement_row(const std::string& format, const RecordQuality& q) {
@@ -62,9 +68,9 @@ Section tails_section(const Record& record) {
                    {kld, "p99"},
                    {kld, "p99.9"},
                    {kld, "max"},
-                   {"dp of the text's token", "mean"},
-                   {"dp of the text's token", "RMS"},
-                   {"perplexity", "ratio"}};
+                   {"\u0394p of the true token", "mean"},
+                   {"\u0394p of the true token", "RMS"},
+                   {"perplexity", "paired ratio"}};
   int64_t n_tokens = 0;
   for (const RecordRun& run : record.runs) {
     if (!run.measured || !run.measured->quality) continue;
@@ -72,7 +78,10 @@ Section tails_section(const Record& record) {
     if (&run != &record.runs.front()) table.add(tail_row(run.format, *run.measured->quality, Tone::kPlain));
   }
   if (record.noise_floor) table.add(tail_row("noise floor", *record.noise_floor, Tone::kFaint));
-  return {"Quality, with its tails", fmt::format("{} tokens, teacher-forced", with_commas(n_tokens)), {table}};
+  return {"Quality, with its tails",
+          fmt::format("{} tokens, teacher-forced; \u0394p: change of probability; \u00b1: standard error",
+                      with_commas(n_tokens)),
+          {table}};
 }
 
 Section outputs_section(const Record& record) {
@@ -88,19 +97,15 @@ Section outputs_section(const Record& record) {
 
   const std::vector<RecordOutput>& reference = record.runs.front().measured->quality->outputs;
   const size_t n_shown = std::min(kPromptsShown, reference.size());
-  Section section{
-      "Outputs, greedy", fmt::format("the first {} of {} prompts below the table", n_shown, reference.size()), {}};
+  Section section{"Outputs, greedy",
+                  fmt::format("below the table {} of {} prompts, of different kinds", n_shown, reference.size()),
+                  {}};
   section.parts.push_back(agreement);
   for (size_t i = 0; i < n_shown; ++i) {
-    Items items{{"prompt", shown(reference[i].prompt), Tone::kFaint}, {baseline, shown(reference[i].text)}};
-    if (reference[i].garbage) items.push_back(garbage_item(reference[i]));
-    for (size_t r = 1; r < record.runs.size(); ++r) {
-      const RecordRun& run = record.runs[r];
-      if (!run.measured || !run.measured->quality || i >= run.measured->quality->outputs.size()) continue;
-      const RecordOutput& output = run.measured->quality->outputs[i];
-      items.push_back({run.format, divergence_text(output, baseline)});
-      if (output.garbage) items.push_back(garbage_item(output));
-    }
+    Items items{{"prompt", shown(reference[i].prompt, kOutputColumns), Tone::kFaint}};
+    for (const RecordRun& run : record.runs)
+      if (run.measured && run.measured->quality && i < run.measured->quality->outputs.size())
+        items.push_back(output_item(run, run.measured->quality->outputs[i], baseline));
     section.parts.push_back(items);
   }
   return section;

@@ -1,6 +1,7 @@
 // Predicted against measured, and the orderings.
 #include <fmt/format.h>
 
+#include "record/meter_title.h"
 #include "report/sections.h"
 #include "report/text.h"
 

@@ -17,10 +17,8 @@ Section tails_section(const Record& record);
 Section outputs_section(const Record& record);
 Section verdict_section(const Record& record);
 
-// A meter's value in the meter's own unit: "12,140", "3.41 ms".
+// A meter's value in the meter's own unit: "12,140", "3.41 ms"; "-" for 0, which a workload without such a phase has.
 std::string meter_text(const std::string& meter, double value);
 std::string interval_text(const std::string& meter, const Sampled& sampled);
-// "generation_tokens_per_s": "generation tok/s".
-std::string meter_title(const std::string& meter);
 
 }  // namespace trimeter

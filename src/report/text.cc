@@ -121,13 +121,6 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-std::string with_commas(int64_t value) {
-  std::string digits = std::to_string(value);
-  const size_t first = value < 0 ? 1 : 0;
-  for (size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, ",");
-  return digits;
-}
-
 std::string rate_text(double per_s) {
   return per_s < 99.95 ? fmt::format("{:.1f}", per_s) : with_commas(std::llround(per_s));
 }

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/integers.h"
+
 namespace trimeter {
 
 // Columns that UTF-8 text takes: 2 for East Asian wide characters and emoji, 0 for combining marks, 1 for the rest
@@ -17,7 +19,6 @@ std::vector<std::string> wrapped(std::string_view text, int width);
 // Model output on one line: control characters (of terminals, too) become \n, \t or \x1b.
 std::string one_line(std::string_view text);
 
-std::string with_commas(int64_t value);                 // "12,140"
 std::string rate_text(double per_s);                    // "12,140", below a hundred "87.3"
 std::string bytes_text(int64_t bytes);                  // "11.0 MiB"
 std::string time_text(double seconds);                  // "12.3 ms"

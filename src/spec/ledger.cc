@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/integers.h"
 
 namespace trimeter {
 namespace {
@@ -17,8 +18,6 @@ int64_t norm_and_bias_elements(const ModelSpec& model) {
     if (linear.has_bias) per_layer += linear.shape.out;
   return model.n_layers * per_layer + model.hidden_size;
 }
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

@@ -55,6 +55,7 @@ def test_hardware_is_measured_once(lab):
     measured_at = re.search(r"measured (\S+);", first.stdout)[1]
     assert f"measured {measured_at};" in second.stdout, "the kept profile was not used"
     assert "cache" in second.stdout
+    assert re.search(r"^GPU       (none: .+|.+ \(compute capability \d+\.\d, .+\))$", first.stdout, re.M), first.stdout
     assert lab.ok("compare", lab.demo, "--formats", "bf16", "--hardware", "profile.json", "--rounds", 5, "--prompts", 1,
                   "--max-tokens", 2, "--no-quality", "--device-memory", "64MiB").stdout
 

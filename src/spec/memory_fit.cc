@@ -1,9 +1,10 @@
-#include "engine/memory_fit.h"
+#include "spec/memory_fit.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
+#include "base/integers.h"
 
 namespace trimeter {
 namespace {
@@ -15,7 +16,7 @@ std::string mib(int64_t bytes) { return fmt::format("{:.2f} MiB", static_cast<do
 int64_t blocks_that_fit(const std::string& what, const DeviceBudget& budget, const MemoryBreakdown& memory,
                         const EngineLimits& limits, int64_t block_bytes) {
   const int64_t n_fit = kv_blocks(budget.device_memory_bytes, budget.utilization, memory, block_bytes);
-  const int64_t n_wanted = (int64_t{limits.max_model_len} + limits.block_size - 1) / limits.block_size;
+  const int64_t n_wanted = ceil_div(limits.max_model_len, limits.block_size);
   if (n_fit >= n_wanted) return n_fit;
 
   const int64_t wanted =
