@@ -62,8 +62,9 @@ TEST(Predict, WhatBinds) {
   EXPECT_EQ(predict(input(spec, hardware, {{4}, 8})).binds, "bandwidth");
   hardware.layer_overhead_s = 1;
   EXPECT_EQ(predict(input(spec, hardware, {{4}, 8})).binds, "overhead");
-  // Room for two blocks and a half: two requests of one block and no more.
+  // Room for two blocks and a half, the longest sequence taking two: two requests of one block and no more.
   PredictInput narrow = input(spec, hardware, {{4, 4, 4}, 8});
+  narrow.limits.max_model_len = 32;
   narrow.device_memory_bytes = predict(narrow).memory.weights_bytes + predict(narrow).memory.activation_bytes +
                                predict(narrow).memory.overhead_bytes + 5 * 65536 / 2;
   EXPECT_EQ(predict(narrow).kv_blocks, 2);
