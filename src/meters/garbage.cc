@@ -41,7 +41,7 @@ std::string loop(std::span<const int32_t> tokens) {
       n_repeated = tokens[i] == tokens[i - period] ? n_repeated + 1 : 0;
       if (n_repeated >= std::max(kMinRepeated, (kMinCopies - 1) * period))
         return fmt::format("a loop of {} token{} from token {} on", period, period == 1 ? "" : "s",
-                           i + 1 - n_repeated - period);
+                           i + 2 - n_repeated - period);  // counted from one, as a reader does
     }
   }
   return "";

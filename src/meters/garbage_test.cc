@@ -97,17 +97,17 @@ TEST(Garbage, Characters) {
 }
 
 TEST(Garbage, Loops) {
-  EXPECT_EQ(reason(times(17, "the ")), "a loop of 1 token from token 0 on");
-  EXPECT_EQ(reason(times(9, "tick tock ")), "a loop of 2 tokens from token 0 on");
+  EXPECT_EQ(reason(times(17, "the ")), "a loop of 1 token from token 1 on");
+  EXPECT_EQ(reason(times(9, "tick tock ")), "a loop of 2 tokens from token 1 on");
   EXPECT_EQ(reason(times(8, "tick tock ") + "tick"), "");
   EXPECT_EQ(reason("He went home. " + times(3, "She was very happy and she sang. ")),
-            "a loop of 8 tokens from token 3 on");
+            "a loop of 8 tokens from token 4 on");
   EXPECT_EQ(
       reason("He went home. " + times(2, "She was very happy and she sang. ") + "She was very happy and they sang."),
       "");
   // and it counts although the text gets out of it again
   EXPECT_EQ(reason("He went home. " + times(3, "She was very happy and she sang. ") + "Then it was night."),
-            "a loop of 8 tokens from token 3 on");
+            "a loop of 8 tokens from token 4 on");
 }
 
 TEST(Garbage, OneTokenDominates) {

@@ -166,7 +166,7 @@ TEST(Quality, OutputsBesideTheBaselines) {
   EXPECT_EQ(report.formats[0].quality.n_garbage, 0);
   EXPECT_EQ(report.formats[3].quality.n_garbage, 2);
   EXPECT_TRUE(outputs(3)[0].garbage);
-  EXPECT_EQ(outputs(3)[0].garbage_reason, "a loop of 1 token from token 2 on");
+  EXPECT_EQ(outputs(3)[0].garbage_reason, "a loop of 1 token from token 3 on");
   EXPECT_TRUE(report.noise_floor.outputs.empty());
 }
 

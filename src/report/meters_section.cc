@@ -76,15 +76,9 @@ Section meters_section(const Record& record) {
   const std::string baseline = shortened(record.runs.front().format, 10);
   const std::string against = "quality against " + baseline;
   Table table;
-  table.columns = {{"", "format", Align::kLeft},
-                   {"", "weights"},
-                   {"generation", "tokens/s"},
-                   {"paired", "x " + baseline},
-                   {"", "KV blocks"},
-                   {against, "perplexity"},
-                   {against, "KLD mean"},
-                   {against, "KLD p99"},
-                   {against, "top-1"}};
+  table.columns = {{"", "format", Align::kLeft}, {"", "weights"},      {"generation", "tokens/s"},
+                   {"paired", "x " + baseline},  {"", "KV blocks"},    {against, "perplexity"},
+                   {against, "KLD mean"},        {against, "KLD p99"}, {against, "top-1"}};
   const RecordPredicted& base = record.runs.front().predicted;
   for (const RecordRun& run : record.runs) {
     const bool is_baseline = &run == &record.runs.front();
