@@ -43,7 +43,7 @@ void run(benchmark::State& state, const Scheme& scheme, Isa isa, MatShape shape,
   std::vector<float> y(n_tokens * shape.out);
   Arena arena(scheme.prepared_bytes(n_tokens, shape.in, isa));
   const PreparedInput input = scheme.take_prepared(arena, n_tokens, shape.in, isa);
-  scheme.prepare(x.data(), 0, n_tokens, input, isa);
+  scheme.prepare(p.packed, x.data(), 0, n_tokens, input, isa);
   for (auto _ : state) {
     scheme.multiply(p.packed, input, 0, shape.out, nullptr, false, y.data(), shape.out, isa);
     benchmark::ClobberMemory();
