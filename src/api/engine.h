@@ -93,7 +93,8 @@ class Engine {
   // Throws Error(kBadArgument) for sampling parameters out of range and for a prompt that can never run: empty, no room
   // in max_model_len for one more token, a token out of range. Generation ends with kLength at max_model_len.
   virtual void submit(Request request) = 0;
-  // One schedule-run-postprocess round. Returns what finished in it. false in `busy` when nothing is left to do.
+  // One schedule-run-postprocess round. Returns what finished in it. false in `busy` when nothing is left to do. Throws
+  // Error(kUnsupported) for logits that are no numbers; such an engine is of no further use.
   struct StepResult {
     bool busy = false;
     std::vector<RequestOutput> finished;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <sstream>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -18,12 +19,27 @@ namespace {
 struct Flags {
   DeviceFlags device;
   CompareOptions compare;
+  std::vector<std::string> formats;  // as given: each one or more, with commas between
   std::string objective = "throughput", json, markdown;
   bool no_quality = false, force = false;
 };
 
+// Of each "bf16,fp8" that was given.
+std::vector<std::string> names_in(const std::vector<std::string>& lists) {
+  std::vector<std::string> names;
+  for (const std::string& list : lists) {
+    std::istringstream items(list + ",");
+    for (std::string name; std::getline(items, name, ',');) {
+      if (name.empty()) throw Error(Errc::kBadArgument, "--formats: wanted names with a comma between, got '{}'", list);
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
 void compare(Flags& flags) {
   CompareOptions& options = flags.compare;
+  options.formats = names_in(flags.formats);
   std::optional<OutputFile> json, markdown;
   if (!flags.json.empty()) json.emplace(flags.json, kRecordMark, flags.force);
   if (!flags.markdown.empty()) markdown.emplace(flags.markdown, kMarkdownMark, flags.force);
@@ -63,8 +79,8 @@ void add_compare(CLI::App& program) {
       program.add_subcommand("compare", "the lab: predict, run each format, three meters, reconcile, verdict");
   flags->device.add_to(*command, "a quarter of the RAM");
   CompareOptions& options = flags->compare;
-  command->add_option("--formats", options.formats, "names from `trimeter formats`; the first is the baseline")
-      ->delimiter(',')
+  command->add_option("--formats", flags->formats, "names from `trimeter formats`; the first is the baseline")
+      ->allow_extra_args(false)
       ->required();
   command->add_option("--objective", flags->objective, "throughput, latency, capacity or quality")
       ->capture_default_str();

@@ -6,12 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "io/file.h"
 #include "lab/device_memory.h"
 #include "lab/output_file.h"
 #include "meters/perplexity.h"
+#include "text/utf8.h"
 
 namespace trimeter {
 namespace {
@@ -26,12 +28,22 @@ struct Flags {
   bool force = false;
 };
 
+std::string read_text(const std::string& path) {
+  std::string text = read_file(path);
+  try {
+    require_utf8(text);
+  } catch (const Error& error) {
+    throw Error(error.code(), "{}: {}", path, error.what());
+  }
+  return text;
+}
+
 void eval(const Flags& flags) {
   std::optional<OutputFile> file;
   if (!flags.json.empty()) file.emplace(flags.json, kPerplexityMark, flags.force);
-  const std::string text = read_file(flags.text);
+  const std::string text = read_text(flags.text);
   EngineOptions options = engine_options_for(flags.device, flags.format);
-  fit_device_memory(options, make_model_spec(read_hf_config(flags.device.model)), options.max_num_seqs);
+  fit_device_memory(options, read_model_spec(flags.device.model), options.max_num_seqs);
   const std::unique_ptr<Engine> engine = make_engine(options);
   const EngineInfo& info = engine->info();
   const int32_t context = flags.context ? flags.context : std::min(info.max_model_len, kLongestContext);

@@ -1,6 +1,7 @@
 // trimeter generate: text out.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <memory>
 #include <optional>
 
@@ -22,6 +23,14 @@ struct Flags {
   std::optional<int32_t> top_k;
   SamplingParams sampling{.max_tokens = 128};
 };
+
+// CLI11 takes -1 for the largest seed, and that for all above. Empty: it is one.
+std::string is_seed(const std::string& text) {
+  uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error == std::errc() && end == text.data() + text.size()) return "";
+  return fmt::format("wanted an integer from 0 to 2^64 - 1, got '{}'", text);
+}
 
 SamplingParams sampling_of(const Flags& flags, const Subject& subject) {
   SamplingParams params = default_sampling(subject.generation);
@@ -100,7 +109,7 @@ void add_generate(CLI::App& program) {
   command->add_option("--top-p", flags->top_p)->group(group);
   command->add_option("--min-p", flags->min_p)->group(group);
   command->add_option("--repetition-penalty", flags->repetition_penalty)->group(group);
-  command->add_option("--seed", sampling.seed, "same seed, same text")->group(group);
+  command->add_option("--seed", sampling.seed, "same seed, same text")->check(is_seed)->group(group);
   command->add_option("--stop", sampling.stop, "text that ends the output; may be given again")
       ->allow_extra_args(false)
       ->group(group);

@@ -79,8 +79,8 @@ void hardware(const Flags& flags) {
   const auto tell = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
   const std::filesystem::path cache = hardware_cache_path(flags.threads);
   std::error_code failed;
-  if (flags.force && !cache.empty()) std::filesystem::remove(cache, failed);
-  if (failed) throw Error(Errc::kIo, "{}: cannot remove: {}", cache.string(), failed.message());
+  if (flags.force && std::filesystem::exists(cache, failed) && !std::filesystem::remove(cache, failed))
+    throw Error(Errc::kIo, "{}: cannot remove: {}", cache.string(), failed.message());
   std::set<std::string> schemes;
   for (const Format& format : all_formats()) schemes.insert(format.scheme);
   const HardwareProfile profile = load_or_measure(flags.threads, {schemes.begin(), schemes.end()}, tell);

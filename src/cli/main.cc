@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -29,14 +30,22 @@ int run(int argc, char** argv) {
   program.require_subcommand(0, 1);
   program.footer("trimeter COMMAND --help has examples.");
   for (const auto add : {add_compare, add_generate, add_eval, add_hardware, add_formats}) add(program);
+  init_logging();
   try {
-    init_logging();
     program.parse(argc, argv);
     if (program.get_subcommands().empty()) print(program.help());
-    return 0;
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return program.exit(error);  // --help, --version
-    return refuse(error.what());
+    if (error.get_exit_code() != 0) return refuse(error.what());
+    std::ostringstream asked_for;  // --help, --version
+    program.exit(error, asked_for, asked_for);
+    print(asked_for.str());
+  }
+  return 0;
+}
+
+int run_or_refuse(int argc, char** argv) {
+  try {
+    return run(argc, argv);
   } catch (const Error& error) {
     return refuse(error.what());
   } catch (const std::bad_alloc&) {
@@ -49,4 +58,4 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace trimeter
 
-int main(int argc, char** argv) { return trimeter::run(argc, argv); }
+int main(int argc, char** argv) { return trimeter::run_or_refuse(argc, argv); }

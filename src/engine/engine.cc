@@ -9,6 +9,7 @@
 #include "base/integers.h"
 #include "base/log.h"
 #include "engine/loop.h"
+#include "engine/special_tokens.h"
 #include "engine/startup_log.h"
 #include "io/hf_config.h"
 #include "model/forward.h"
@@ -54,9 +55,9 @@ class LocalEngine : public Engine {
  private:
   void load(const EngineOptions& options, const Format& format);
   void profile();
-  void make_pool(const EngineOptions& options, const DeviceBudget& budget, const std::string& what);
+  void make_pool(const DeviceBudget& budget);
   void describe(const DeviceBudget& budget);
-  GenerationLimits generation_limits(const EngineOptions& options) const;
+  GenerationLimits generation_limits(const std::filesystem::path& model) const;
 
   // At work in the KV memory as long as it lives, and longer if sequences are left in it.
   struct Work {
@@ -69,9 +70,11 @@ class LocalEngine : public Engine {
     LocalEngine& engine;
   };
 
+  std::string what_;  // "models/demo in fp8", for messages
   ModelSpec spec_;
   EngineLimits limits_;
   Tokenizer tokenizer_;
+  GenerationLimits generation_limits_;
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<KvMemory> memory_;
   int memory_user_ = -1;
@@ -84,14 +87,15 @@ class LocalEngine : public Engine {
 };
 
 LocalEngine::LocalEngine(const EngineOptions& options)
-    : spec_(make_model_spec(read_hf_config(options.model))),
+    : spec_(read_model_spec(options.model)),
       limits_(engine_limits(options, spec_)),
       tokenizer_(Tokenizer::open(options.model)),
+      generation_limits_(generation_limits(options.model)),
       threads_(options.threads ? options.threads : std::make_shared<ThreadPool>()),
       memory_(options.kv_memory ? options.kv_memory : std::make_shared<KvMemory>()) {
   const Format format = engine_format(options, spec_);
   const DeviceBudget budget = device_budget(options);
-  const std::string what = fmt::format("{} in {}", options.model.string(), format.name);
+  what_ = fmt::format("{} in {}", options.model.string(), format.name);
   TM_INFO(
       "Initializing the engine with config: model='{}', format={}, dtype={}, max_seq_len={}, block_size={}, "
       "max_num_seqs={}, max_num_batched_tokens={}, device_memory={}, utilization={}, threads={}, isa={}",
@@ -102,25 +106,32 @@ LocalEngine::LocalEngine(const EngineOptions& options)
   layout_ = kv_layout(spec_, format, limits_.block_size);
   const MemoryBreakdown predicted =
       memory_ledger(spec_, format, limits_, active_isa(), budget.device_memory_bytes, budget.utilization);
-  blocks_that_fit(what, budget, predicted, limits_, layout_.block_bytes());
+  blocks_that_fit(what_, budget, predicted, limits_, layout_.block_bytes());
 
   load(options, format);
   const double begin_s = now_s();
   profile();
   info_.memory = weights_.memory();
   info_.memory.activation_bytes = forward_->activation_high_water_bytes();
-  make_pool(options, budget, what);
+  make_pool(budget);
   describe(budget);
   TM_INFO("{}", init_engine_line(now_s() - begin_s));
 }
 
 void LocalEngine::load(const EngineOptions& options, const Format& format) {
   LoadOptions load_options{.calibration = {}, .on_progress = options.on_progress};
+  int n_cut = 0;
   for (const std::string& text : options.calibration) {
     std::vector<int32_t> tokens = tokenizer_.encode(text, true);
-    tokens.resize(std::min(tokens.size(), static_cast<size_t>(spec_.max_position_embeddings)));
+    if (std::ssize(tokens) > spec_.max_position_embeddings) {
+      tokens.resize(static_cast<size_t>(spec_.max_position_embeddings));
+      ++n_cut;
+    }
     load_options.calibration.push_back(std::move(tokens));
   }
+  if (n_cut > 0)
+    TM_WARN("{} of {} calibration texts are longer than the model: cut to their first {} tokens", n_cut,
+            options.calibration.size(), spec_.max_position_embeddings);
   const double begin_s = now_s();
   weights_ = load_weights(options.model, spec_, format, load_options, *threads_);
   TM_INFO("{}", model_loading_line(weights_.memory().weights_bytes, now_s() - begin_s));
@@ -155,13 +166,13 @@ void LocalEngine::profile() {
   forward_->logits(rows);
 }
 
-void LocalEngine::make_pool(const EngineOptions& options, const DeviceBudget& budget, const std::string& what) {
+void LocalEngine::make_pool(const DeviceBudget& budget) {
   info_.memory.overhead_bytes = forward_->rope_bytes() + block_table_bytes(limits_) + sampler_bytes(spec_);
-  const int64_t n_blocks = blocks_that_fit(what, budget, info_.memory, limits_, layout_.block_bytes());
+  const int64_t n_blocks = blocks_that_fit(what_, budget, info_.memory, limits_, layout_.block_bytes());
   memory_user_ = memory_->add_user(n_blocks * layout_.block_bytes());
   runner_ = std::make_unique<ModelRunner>(*forward_, layout_, *memory_, memory_user_);
   loop_ = std::make_unique<EngineLoop>(
-      limits_, n_blocks, generation_limits(options),
+      limits_, n_blocks, generation_limits_,
       [this](int32_t token) {
         return tokenizer_.is_special(token) ? std::string_view() : tokenizer_.token_bytes(token);
       },
@@ -186,17 +197,21 @@ void LocalEngine::describe(const DeviceBudget& budget) {
   for (const std::string& line : kv_cache_lines(info_)) TM_INFO("{}", line);
 }
 
-GenerationLimits LocalEngine::generation_limits(const EngineOptions& options) const {
-  GenerationLimits limits{limits_.max_model_len, static_cast<int32_t>(spec_.vocab_size), spec_.eos_token_ids};
-  for (const int32_t token : read_hf_generation_config(options.model).eos_token_ids)
-    if (std::ranges::find(limits.eos_token_ids, token) == limits.eos_token_ids.end())
-      limits.eos_token_ids.push_back(token);
-  return limits;
+GenerationLimits LocalEngine::generation_limits(const std::filesystem::path& model) const {
+  const HfConfig config = read_hf_config(model);
+  if (!config.dtype)
+    TM_INFO("{}: no dtype is named: {} is taken, as the weights are stored", config.path, torch_name(spec_.dtype));
+  return {limits_.max_model_len, static_cast<int32_t>(spec_.vocab_size),
+          end_tokens(config, read_hf_generation_config(model), tokenizer_)};
 }
 
 Engine::StepResult LocalEngine::step() {
   const Work work(*this);
-  return loop_->step();
+  try {
+    return loop_->step();
+  } catch (const Error& error) {
+    throw Error(error.code(), "{}: {}", what_, error.what());
+  }
 }
 
 void LocalEngine::score(std::span<const std::vector<int32_t>> sequences, int max_batch, const ScoreSink& on_logits) {

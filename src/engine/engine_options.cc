@@ -13,7 +13,7 @@ EngineLimits engine_limits(const EngineOptions& options, const ModelSpec& spec) 
   want(options.block_size > 0 && options.block_size % kKvRun == 0, "block_size", options.block_size,
        fmt::format("a multiple of {}", kKvRun));
   want(options.max_model_len >= 0 && options.max_model_len <= longest, "max_model_len", options.max_model_len,
-       fmt::format("at most the model's max_position_embeddings = {}", longest));
+       fmt::format("1 to the model's max_position_embeddings = {}", longest));
   want(options.max_num_seqs > 0, "max_num_seqs", options.max_num_seqs, "at least 1");
   want(options.max_num_batched_tokens >= options.max_num_seqs, "max_num_batched_tokens", options.max_num_batched_tokens,
        fmt::format("at least max_num_seqs = {}: each sequence needs a token a step", options.max_num_seqs));

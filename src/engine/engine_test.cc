@@ -379,7 +379,7 @@ TEST(Engine, RefusesWhatMakesNoSense) {
   EXPECT_EQ(refusal(bad, Errc::kBadArgument), "block_size = 24: wanted a multiple of 16");
   bad = good, bad.max_model_len = 1025;
   EXPECT_EQ(refusal(bad, Errc::kBadArgument),
-            "max_model_len = 1025: wanted at most the model's max_position_embeddings = 1024");
+            "max_model_len = 1025: wanted 1 to the model's max_position_embeddings = 1024");
   bad = good, bad.max_num_batched_tokens = 15;
   EXPECT_EQ(refusal(bad, Errc::kBadArgument),
             "max_num_batched_tokens = 15: wanted at least max_num_seqs = 16: each sequence needs a token a step");

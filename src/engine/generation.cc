@@ -48,7 +48,7 @@ Generation::Generation(Request request, const GenerationLimits& limits, uint64_t
 bool Generation::advance(std::span<const float> logits, Sampler& sampler, const TokenBytes& token_bytes, double now_s) {
   const SamplingParams& sampling = request_.sampling;
   const double uniform = uniform_draw(key_, static_cast<int64_t>(output_.tokens.size()));
-  const int32_t token = sampler.sample(logits, sampling, sequence_.tokens, uniform);
+  const int32_t token = sample(logits, sampler, uniform);
   if (sampling.logprobs >= 0) sampler.logprobs(logits, token, sampling.logprobs, output_.logprobs.emplace_back());
   sequence_.tokens.push_back(token);
   ++sequence_.next_logits;
@@ -63,6 +63,14 @@ bool Generation::advance(std::span<const float> logits, Sampler& sampler, const 
   if (request_.on_text)
     if (const std::string_view shown = text_.take(); !shown.empty()) request_.on_text(shown);
   return !ended;
+}
+
+int32_t Generation::sample(std::span<const float> logits, Sampler& sampler, double uniform) const {
+  try {
+    return sampler.sample(logits, request_.sampling, sequence_.tokens, uniform);
+  } catch (const Error& error) {
+    throw Error(error.code(), "request '{}': after {} tokens: {}", request_.id, sequence_.n_tokens(), error.what());
+  }
 }
 
 FinishReason Generation::finish_reason(int32_t token) const {

@@ -27,11 +27,12 @@ class Generation {
   Generation(Request request, const GenerationLimits& limits, uint64_t ordinal, double now_s);
 
   Sequence& sequence() { return sequence_; }
-  // The next token, from the logits of the last one. False when the request has ended.
+  // The next token, from the logits of the last one. False when the request has ended. Throws what Sampler throws.
   bool advance(std::span<const float> logits, Sampler& sampler, const TokenBytes& token_bytes, double now_s);
   RequestOutput take_output();
 
  private:
+  int32_t sample(std::span<const float> logits, Sampler& sampler, double uniform) const;
   FinishReason finish_reason(int32_t token) const;
 
   const GenerationLimits& limits_;

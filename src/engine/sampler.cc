@@ -13,6 +13,15 @@ namespace {
 
 constexpr double kGreedyBelow = 1e-5;  // vLLM: _SAMPLING_EPS
 
+// The likeliest token, where there is one.
+int32_t likeliest(std::span<const float> logits) {
+  const int32_t token = argmax(logits);
+  if (token >= 0) return token;
+  const auto bad = std::ranges::find_if(logits, [](float x) { return !std::isfinite(x); });
+  throw Error(Errc::kUnsupported, "token {}: wanted a finite logit, got {}", bad - logits.begin(),
+              std::isnan(*bad) ? "NaN" : "an infinity");
+}
+
 }  // namespace
 
 double uniform_draw(uint64_t key, int64_t n_generated) {
@@ -49,12 +58,13 @@ int32_t Sampler::sample(std::span<const float> logits, const SamplingParams& par
     }
     logits = penalised_;
   }
-  return params.temperature < kGreedyBelow ? argmax(logits) : draw(logits, params, uniform);
+  return params.temperature < kGreedyBelow ? likeliest(logits) : draw(logits, params, uniform);
 }
 
 int32_t Sampler::draw(std::span<const float> logits, const SamplingParams& params, double uniform) {
   const auto at = [&](int32_t token) { return logits[static_cast<size_t>(token)]; };
-  const double top = at(argmax(logits));
+  const int32_t first = likeliest(logits);
+  const double top = at(first);
   const auto weight = [&](int32_t token) { return std::exp((at(token) - top) / params.temperature); };
   const auto sum_weights = [&](auto begin, auto end) {
     double sum = 0;
@@ -64,7 +74,7 @@ int32_t Sampler::draw(std::span<const float> logits, const SamplingParams& param
   const auto begin = candidates_.begin();
   auto end = begin;
   for (int32_t token = 0; token < static_cast<int32_t>(logits.size()); ++token)
-    if (at(token) <= top && (params.min_p == 0 || weight(token) >= params.min_p)) *end++ = token;  // never a NaN
+    if (params.min_p == 0 || weight(token) >= params.min_p) *end++ = token;
 
   if (params.top_k > 0 && params.top_k < end - begin) {
     const auto kth = begin + params.top_k - 1;
@@ -87,7 +97,7 @@ int32_t Sampler::draw(std::span<const float> logits, const SamplingParams& param
   double sum = 0;
   for (auto token = begin; token != end; ++token)
     if ((sum += weight(*token)) > drawn) return *token;
-  return argmax(logits);  // logits that are no numbers
+  return first;  // a sum that rounding took below what was drawn
 }
 
 void Sampler::logprobs(std::span<const float> logits, int32_t sampled, int32_t n, std::vector<TokenLogprob>& result) {

@@ -25,7 +25,8 @@ class Sampler {
  public:
   explicit Sampler(int32_t vocab_size);  // all scratch is taken here: sampler_bytes() of the ledger
 
-  // tokens: prompt and output so far; uniform in [0, 1).
+  // tokens: prompt and output so far; uniform in [0, 1). Throws Error(kUnsupported) for a logit, as it is or penalised,
+  // that is infinite or NaN: activations have left what the format can hold.
   int32_t sample(std::span<const float> logits, const SamplingParams& params, std::span<const int32_t> tokens,
                  double uniform);
   // The sampled token's first, then those of the n most likely tokens (the sampled one among them again), most likely

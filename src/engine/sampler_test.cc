@@ -168,9 +168,29 @@ TEST(Sampler, NeverDrawsWhatHasNoProbability) {
   // exp(-2000) is 0 in double: the largest draw below 1 must still find a token that can be.
   const std::vector<float> logits = {1000, 1000, -1000};
   EXPECT_EQ(Sampler(3).sample(logits, {}, {}, std::nextafter(1.0, 0.0)), 1);
-  const float nan = std::nanf("");
-  EXPECT_EQ(support({0, nan, 0}, {.top_k = 2, .top_p = 0.9}), (Tokens{0, 2}));
-  EXPECT_EQ(support({nan, nan}, {}).size(), 1u) << "no answer is right; one must come";
+}
+
+TEST(Sampler, RefusesLogitsThatAreNoNumbers) {
+  const auto message = [](std::vector<float> logits, const SamplingParams& params) -> std::string {
+    try {
+      Sampler(3).sample(logits, params, std::vector<int32_t>{1}, 0.5);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kUnsupported);
+      return error.what();
+    }
+    return "";
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const double temperature : {0.0, 1.0}) {
+    EXPECT_EQ(message({0, 1, NAN}, {.temperature = temperature}), "token 2: wanted a finite logit, got NaN");
+    EXPECT_EQ(message({0, kInfinity, 1}, {.temperature = temperature}),
+              "token 1: wanted a finite logit, got an infinity");
+    EXPECT_EQ(message({-kInfinity, 1, 1}, {.temperature = temperature}),
+              "token 0: wanted a finite logit, got an infinity");
+    EXPECT_EQ(message({0, -1e30f, 1}, {.temperature = temperature, .repetition_penalty = 1e20}),
+              "token 1: wanted a finite logit, got an infinity");
+    EXPECT_EQ(message({-3e38f, 3e38f, 0}, {.temperature = temperature}), "");
+  }
 }
 
 TEST(Sampler, ParametersOutOfRangeAreNamed) {

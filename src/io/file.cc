@@ -76,6 +76,16 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
   file.commit();
 }
 
+void check_writable(const fs::path& path) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) {
+    const AtomicFile tried(path);
+  } else if (::access(path.c_str(), W_OK) != 0) {  // not opened: closing a pipe would end it for its reader
+    throw Error(Errc::kIo, "{}: cannot write: {}", path.string(), std::strerror(errno));
+  }
+}
+
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path, ignored);
@@ -89,7 +99,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   target_ = fs::is_regular_file(status) ? fs::canonical(path, ignored) : path;
   temporary_ = fmt::format("{}.{}.tmp", target_.string(), getpid());
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw Error(Errc::kIo, "{}: cannot create: {}", temporary_.string(), std::strerror(errno));
+  if (fd_ < 0)
+    throw Error(Errc::kIo, "{}: cannot create {}: {}", path.string(), temporary_.string(), std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {

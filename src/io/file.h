@@ -15,6 +15,8 @@ std::string read_file(const std::filesystem::path& path, int64_t max_bytes = int
 // Writes beside the place, syncs, renames: a reader sees the old file or the whole new one, and a failure (a full disk)
 // leaves neither a half-written file nor the temporary one. Throws Error(kIo) with path and the system's reason.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+// Whether that could begin now: makes the temporary file and removes it. Throws as it does.
+void check_writable(const std::filesystem::path& path);
 
 // The same for what is too large to hold: written piece by piece beside its place; commit() puts it there. Without
 // commit nothing is left. A device or a pipe, which has no old content to keep, is written in place.

@@ -120,15 +120,18 @@ std::string read_architecture(const Fields& config) {
   return list->front().get<std::string>();
 }
 
-DType read_dtype(const Fields& config) {
+std::optional<DType> read_dtype(const Fields& config) {
+  if (const auto now = config.string("dtype"), before = config.string("torch_dtype"); now && before && now != before)
+    throw Error(Errc::kBadFile, "{}: field 'dtype': wanted '{}' as torch_dtype has it, got '{}'", config.where(),
+                printable(*before), printable(*now));
   const char* key = config.find("dtype") != nullptr ? "dtype" : "torch_dtype";
   const std::optional<std::string> name = config.string(key);
-  if (!name) return DType::kF32;
+  if (!name) return std::nullopt;
   const std::optional<DType> dtype = dtype_from_torch_name(*name);
   if (dtype != DType::kBF16 && dtype != DType::kF16 && dtype != DType::kF32)
     throw Error(Errc::kUnsupported, "{}: field '{}': wanted bfloat16, float16 or float32, got '{}'", config.where(),
                 key, printable(*name));
-  return *dtype;
+  return dtype;
 }
 
 RopeScaling read_rope_scaling(const Fields& rope) {
@@ -224,10 +227,10 @@ HfConfig read_hf_config(const fs::path& directory) {
 
 HfGenerationConfig read_hf_generation_config(const fs::path& directory) {
   HfGenerationConfig out;
-  const fs::path path = directory / "generation_config.json";
-  if (std::error_code ignored; !fs::exists(path, ignored)) return out;
-  const json object = parse_json(read_file(path, kMaxConfigBytes), path.string());
-  const Fields config(object, path.string());
+  out.path = (directory / "generation_config.json").string();
+  if (std::error_code ignored; !fs::exists(out.path, ignored)) return out;
+  const json object = parse_json(read_file(out.path, kMaxConfigBytes), out.path);
+  const Fields config(object, out.path);
   out.eos_token_ids = config.token_ids("eos_token_id");
   out.bos_token_id = config.token_id("bos_token_id");
   out.do_sample = config.boolean("do_sample");

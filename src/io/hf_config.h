@@ -21,7 +21,8 @@ struct HfConfig {
   std::string path;          // of config.json, for messages
   std::string architecture;  // architectures[0]: "Qwen2ForCausalLM"
   std::string model_type;
-  DType dtype = DType::kBF16;  // torch_dtype or dtype; kF32 if neither is given, as transformers does
+  std::optional<DType> dtype =
+      DType::kBF16;  // dtype or, before transformers 4.56, torch_dtype; none if neither is given
   int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, n_layers = 0, n_heads = 0, n_kv_heads = 0,
           head_dim = 0;
   int64_t max_position_embeddings = 0;
@@ -37,6 +38,7 @@ struct HfConfig {
 };
 
 struct HfGenerationConfig {
+  std::string path;  // of generation_config.json, for messages
   std::vector<int32_t> eos_token_ids;
   std::optional<int32_t> bos_token_id;
   std::optional<bool> do_sample;

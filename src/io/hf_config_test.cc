@@ -80,7 +80,7 @@ TEST(HfConfig, AbsentFieldsHaveTransformersDefaults) {
   const HfConfig c = read_patched(R"({"torch_dtype": null, "num_key_value_heads": null, "head_dim": null,
       "rms_norm_eps": null, "rope_theta": null, "rope_scaling": null, "tie_word_embeddings": null,
       "eos_token_id": null, "bos_token_id": null})");
-  EXPECT_EQ(c.dtype, DType::kF32);
+  EXPECT_FALSE(c.dtype);
   EXPECT_EQ(c.n_kv_heads, 32);
   EXPECT_EQ(c.head_dim, 64);
   EXPECT_EQ(c.rms_norm_eps, 1e-6);
@@ -126,8 +126,10 @@ const Bad kBad[] = {
     {R"({"architectures": []})", "field 'architectures': wanted a list with one name, got []"},
     {R"({"architectures": "LlamaForCausalLM"})", "got \"LlamaForCausalLM\""},
     {R"({"torch_dtype": "int8"})", "field 'torch_dtype': wanted bfloat16, float16 or float32, got 'int8'"},
-    {R"({"dtype": "complex64"})", "field 'dtype': wanted bfloat16, float16 or float32, got 'complex64'"},
-    {R"({"dtype": 16})", "field 'dtype': wanted a string, got 16"},
+    {R"({"torch_dtype": null, "dtype": "complex64"})",
+     "field 'dtype': wanted bfloat16, float16 or float32, got 'complex64'"},
+    {R"({"dtype": "float16"})", "field 'dtype': wanted 'bfloat16' as torch_dtype has it, got 'float16'"},
+    {R"({"torch_dtype": null, "dtype": 16})", "field 'dtype': wanted a string, got 16"},
     {R"({"hidden_size": null})",
      "field 'hidden_size': wanted an integer in [1, 1048576], got none (architecture 'LlamaForCausalLM')"},
     {R"({"hidden_size": 0})", "field 'hidden_size': wanted an integer in [1, 1048576], got 0"},

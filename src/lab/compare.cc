@@ -40,6 +40,7 @@ class Comparison {
  private:
   void check_options() const;
   void encode_workload();
+  void encode_passages();
   void describe();
   EngineOptions engine_options(const std::string& format) const;
   void tell(std::string_view what, int64_t done, int64_t total) const {
@@ -53,6 +54,7 @@ class Comparison {
   EngineLimits limits_;
   DeviceBudget budget_;
   std::vector<QualityPrompt> prompts_;
+  std::vector<std::vector<int32_t>> passages_;
   HardwareProfile hardware_;
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<KvMemory> kv_memory_ = std::make_shared<KvMemory>();  // the engines take turns
@@ -100,6 +102,26 @@ void Comparison::encode_workload() {
                   prompt.id, tokens.size(), options_.max_tokens, limits_.max_model_len);
     prompts_.push_back({prompt.prompt, std::move(tokens)});
   }
+  if (options_.quality) encode_passages();
+}
+
+void Comparison::encode_passages() {
+  const auto longest = static_cast<size_t>(limits_.max_model_len);
+  size_t n_cut = 0;
+  for (const EvaluationText& passage : set_.passages) {
+    std::vector<int32_t> tokens = subject_.encode_text(passage.text);
+    if (tokens.size() < 2)
+      throw Error(Errc::kBadArgument, "passage '{}': wanted at least 2 tokens, one to predict another, got {}",
+                  passage.id, tokens.size());
+    if (tokens.size() > longest) {
+      tokens.resize(longest);
+      ++n_cut;
+    }
+    passages_.push_back(std::move(tokens));
+  }
+  if (n_cut > 0)
+    TM_WARN("{} of {} evaluation passages are longer than max_model_len: cut to their first {} tokens", n_cut,
+            passages_.size(), longest);
 }
 
 void Comparison::know_machine() {
@@ -222,11 +244,7 @@ void Comparison::measure() {
   QualityWorkload workload;
   workload.prompts = prompts_;
   workload.max_tokens = options_.max_tokens;
-  for (const EvaluationText& passage : set_.passages) {
-    workload.passages.push_back(subject_.encode_text(passage.text));
-    if (workload.passages.back().size() > static_cast<size_t>(limits_.max_model_len))
-      workload.passages.back().resize(static_cast<size_t>(limits_.max_model_len));
-  }
+  workload.passages = passages_;
   QualityReport quality = measure_quality(named_, workload, events_.on_progress);
   for (size_t i = 0; i < record_.runs.size(); ++i)
     record_.runs[i].measured->quality = std::move(quality.formats[i].quality);

@@ -31,8 +31,8 @@ struct CompareEvents {
 };
 
 // The throughput workload is the prompts at once, greedy, exactly max_tokens each. Quality: the same prompts answered
-// greedily, and the passages teacher-forced (of a passage longer than the model, its first max_model_len tokens).
-// Throws Error for what can't run before a weight is read, wherever that can be known before.
+// greedily, and the passages teacher-forced (of one longer than the model, its first max_model_len tokens: a warning
+// says of how many). Throws Error for what can't run before a weight is read, wherever that can be known before.
 Record run_compare(const CompareOptions& options, const CompareEvents& events);
 
 }  // namespace trimeter

@@ -1,9 +1,5 @@
 #include "lab/output_file.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 
 #include "base/error.h"
@@ -28,16 +24,13 @@ bool replaceable(const fs::path& path, std::string_view mark) {
 OutputFile::OutputFile(fs::path path, std::string_view mark, bool force) : path_(std::move(path)) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
-  if (fs::is_directory(status)) throw Error(Errc::kIo, "{}: cannot write: it is a directory", path_.string());
-  if (fs::exists(status) && !fs::is_regular_file(status)) return;  // a device or a pipe: written as it is
   const fs::path directory = path_.has_parent_path() ? path_.parent_path() : fs::path(".");
   if (!fs::is_directory(directory, ignored))
     throw Error(Errc::kIo, "{}: cannot write: there is no directory {}", path_.string(), directory.string());
-  if (::access(directory.c_str(), W_OK | X_OK) != 0)
-    throw Error(Errc::kIo, "{}: cannot write into {}: {}", path_.string(), directory.string(), std::strerror(errno));
-  if (fs::exists(status) && !force && !replaceable(path_, mark))
+  if (fs::is_regular_file(status) && !force && !replaceable(path_, mark))
     throw Error(Errc::kBadArgument, "{}: exists, and this program did not write it; --force overwrites it",
                 path_.string());
+  check_writable(path_);
 }
 
 void OutputFile::write(std::string_view content) const { write_file_atomic(path_, content); }

@@ -45,6 +45,11 @@ TEST(OutputFile, FindsTroubleBeforeTheRun) {
   const fs::path missing = directory.path() / "no" / "r.json";
   EXPECT_EQ(error_of(missing),
             missing.string() + ": cannot write: there is no directory " + missing.parent_path().string());
+  EXPECT_NE(error_of("/proc/r.json").find("/proc/r.json: cannot create"), std::string::npos)
+      << error_of("/proc/r.json");
+  const fs::path long_name = directory.path() / std::string(255, 'x');  // no room for the temporary file's ending
+  EXPECT_NE(error_of(long_name).find("File name too long"), std::string::npos);
+  EXPECT_TRUE(fs::is_empty(directory.path()));
   if (::geteuid() != 0) {  // root may write anywhere
     fs::permissions(directory.path(), fs::perms::owner_read | fs::perms::owner_exec);
     EXPECT_NE(error_of(directory.path() / "r.json").find("Permission denied"), std::string::npos);

@@ -21,7 +21,8 @@ struct Subject {
 
   // As a text to be continued: with the special tokens that the tokenizer adds itself.
   std::vector<int32_t> encode_text(std::string_view text) const;
-  // Through the chat template, up to where the assistant begins. Throws Error(kUnsupported) if the model has none.
+  // Through the chat template, up to where the assistant begins. Throws Error(kUnsupported) if the model has none,
+  // Error(kBadFile) if the tokenizer lacks a token that it writes; each names the template's file.
   std::vector<int32_t> encode_chat(const std::vector<ChatMessage>& messages) const;
 };
 

@@ -5,6 +5,8 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "io/file.h"
+#include "io/temporary_directory.h"
 
 namespace trimeter {
 namespace {
@@ -33,6 +35,44 @@ TEST(Subject, WantsADirectory) {
       EXPECT_EQ(error.what(), path.string() + ": wanted the directory of a Hugging Face checkpoint, found " + found);
     }
   }
+}
+
+// tokenizer.json with one added token renamed.
+Subject demo_without(const TemporaryDirectory& directory, const std::string& token, const std::string& chat_template) {
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+    std::filesystem::copy(demo() / name, directory.path());
+  if (!chat_template.empty()) directory.write("chat_template.jinja", chat_template);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    std::string text = read_file(directory.path() / name);
+    const std::string quoted = "\"content\": \"" + token + "\"", renamed = "\"content\": \"<|other|>\"";
+    for (size_t at = text.find(quoted); at != text.npos; at = text.find(quoted))
+      text.replace(at, quoted.size(), renamed);
+    directory.write(name, text);
+  }
+  return read_subject(directory.path());
+}
+
+TEST(Subject, AChatNeedsItsTokens) {
+  const auto message = [](const std::string& token, const std::string& chat_template) -> std::string {
+    const TemporaryDirectory directory;
+    const Subject subject = demo_without(directory, token, chat_template);
+    try {
+      subject.encode_chat({{"user", "Hello <|nobody|>"}});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kBadFile);
+      EXPECT_EQ(std::string(error.what()).find(directory.path().string()), 0u);
+      return std::string(error.what()).substr(directory.path().string().size());
+    }
+    return "";
+  };
+  EXPECT_EQ(
+      message("<|im_start|>", ""),
+      "/tokenizer_config.json: chat template: wanted '<|im_start|>' as a token in tokenizer.json, as '<|im_end|>' "
+      "is, got none");
+  EXPECT_EQ(message("", ""), "");
+  EXPECT_EQ(message("<|im_start|>", "<|user|>{{ messages[0].content }}{{ eos_token }}<|assistant|>"), "")
+      << "markers that are all text";
+  EXPECT_EQ(message("", "{% if %}"), "/chat_template.jinja: chat template, line 1: wanted an expression, got '%}'");
 }
 
 TEST(DefaultSampling, GreedyUnlessTheModelSamples) {

@@ -1,11 +1,36 @@
 #include "model/quantize.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
+#include "model/float_tensor.h"
 #include "model/layer_quantizer.h"
 
 namespace trimeter {
+namespace {
+
+constexpr float kF16Max = 65504.0f;
+
+// AWQ is defined on fp16 weights. What is far beyond would leave float once a scale has multiplied it.
+void check_weights(const Checkpoint& checkpoint, const std::vector<LinearSpec>& linears, ThreadPool& pool) {
+  for (const LinearSpec& linear : linears)
+    for (const LinearPart& part : linear.parts) check_floats(checkpoint.at(part.tensor), pool, kF16Max, "fp16");
+}
+
+// The diagonal of X^T X, where it is summed: no other product of inputs is larger than its largest.
+void check_statistics(const Checkpoint& checkpoint, const LinearSpec& linear, const InputStatistics& input) {
+  for (int64_t i = 0; i < input.in; ++i) {
+    if (std::isfinite(input.abs_sum[i]) && (input.gram.empty() || std::isfinite(input.gram[i * (input.in + 1)])))
+      continue;
+    const TensorView& tensor = checkpoint.at(linear.parts[0].tensor);
+    throw Error(Errc::kUnsupported,
+                "{}: tensor '{}': calibration: channel {} of its inputs: wanted finite sums, got an infinity or NaN",
+                tensor.file->path().string(), tensor.name, i);
+  }
+}
+
+}  // namespace
 
 bool needs_calibration(const Format& format) { return find_algorithm(format).needs_calibration(); }
 
@@ -44,7 +69,10 @@ QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec
   Calibration calibration(checkpoint, spec, options.calibration, algorithm.needs_gram(), pool);
   LayerQuantizer quantizer(calibration, spec, format, options, pool);
   for (int layer = 0; layer < n_layers; ++layer) {
+    const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
+    if (algorithm.needs_gram()) check_weights(checkpoint, linears, pool);
     calibration.run(load_layer(checkpoint, spec, layer, dense, pool));
+    for (const LinearSpec& linear : linears) check_statistics(checkpoint, linear, calibration.statistics(linear.role));
     done(layer, quantizer.quantize(report));
   }
   return report;

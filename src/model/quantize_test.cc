@@ -40,19 +40,21 @@ HfConfig make_config(int64_t kv_heads, int64_t n_layers) {
 // far larger than the rest: of the hidden state through the norms, of v and up through their rows.
 class RandomCheckpoint {
  public:
-  explicit RandomCheckpoint(const ModelSpec& spec)
+  // The first norm's weights are `norm_size` large, the first up projection's `up_size`.
+  explicit RandomCheckpoint(const ModelSpec& spec, float norm_size = 1.0f, float up_size = 0.05f)
       : directory_(testing::TempDir() + "awq_checkpoint_" + std::to_string(getpid())) {
     std::filesystem::create_directories(directory_);
     add("model.embed_tokens.weight", {kVocab, kHidden}, 1.0f, 0);
     for (int layer = 0; layer < spec.n_layers; ++layer) {
       const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-      add(prefix + "input_layernorm.weight", {kHidden}, 1.0f, 10);
+      add(prefix + "input_layernorm.weight", {kHidden}, layer == 0 ? norm_size : 1.0f, 10);
       add(prefix + "post_attention_layernorm.weight", {kHidden}, 1.0f, 10);
       for (const LinearSpec& linear : spec.linears_of_layer(layer))
         for (const LinearPart& part : linear.parts) {
           const bool outliers =
               part.tensor.find("v_proj") != std::string::npos || part.tensor.find("up_proj") != std::string::npos;
-          add(part.tensor, {part.n_rows, linear.shape.in}, 0.05f, outliers ? 10 : 0);
+          const bool is_first_up = part.tensor == "model.layers.0.mlp.up_proj.weight";
+          add(part.tensor, {part.n_rows, linear.shape.in}, is_first_up ? up_size : 0.05f, outliers ? 10 : 0);
           if (linear.has_bias)
             add(part.tensor.substr(0, part.tensor.size() - 6) + "bias", {part.n_rows}, 0.5f, outliers ? 10 : 0);
         }
@@ -358,6 +360,30 @@ TEST(QuantizeAwqErrors, CalibrationIsChecked) {
   EXPECT_EQ(message({{1, 2}, {3, 50}}), "calibration: sequence 1: wanted tokens below 50, got 50");
   EXPECT_EQ(message({{-1}}), "calibration: sequence 0: wanted tokens below 50, got -1");
   EXPECT_EQ(message({std::vector<int32_t>(65, 1)}), "calibration: sequence 0: wanted at most 64 tokens, got 65");
+}
+
+// Two threads: what a worker met it could tell nobody.
+TEST(QuantizeAwqErrors, WhatOverflowsIsNamed) {
+  const ModelSpec spec = make_model_spec(make_config(2, 1));
+  const auto message = [&](float norm_size, float up_size) -> std::string {
+    const RandomCheckpoint files(spec, norm_size, up_size);
+    ThreadPool pool(2);
+    try {
+      LoadOptions options;
+      options.calibration = {{1, 2, 3}};
+      quantize(files.open(), spec, format("awq"), options, pool);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kUnsupported);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(message(1, 1e36f).find("model.safetensors: tensor 'model.layers.0.mlp.up_proj.weight': wanted values up to "
+                                   "65504, the largest that fp16 has, got "),
+            std::string::npos);
+  EXPECT_NE(message(1e25f, 0.05f)
+                .find("model.safetensors: tensor 'model.layers.0.self_attn.q_proj.weight': calibration: channel "),
+            std::string::npos);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "model/float_tensor.h"
 #include "model/quantize.h"
 
@@ -17,6 +18,7 @@ namespace {
 constexpr float kF16Max = 65504.0f;
 constexpr int64_t kF32Bytes = 4;
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kLmHead = "lm_head.weight";
 constexpr const char* kFinalNorm = "model.norm.weight";
 
 std::string norm_name(int layer, const char* which) { return fmt::format("model.layers.{}.{}.weight", layer, which); }
@@ -52,11 +54,36 @@ std::set<std::string> expected_tensors(const ModelSpec& spec) {
 void check_no_stranger(const Checkpoint& checkpoint, const ModelSpec& spec, const std::filesystem::path& directory) {
   const std::set<std::string> expected = expected_tensors(spec);
   for (const auto& [tensor, view] : checkpoint.tensors()) {
-    const bool derived = ends_with(tensor, ".rotary_emb.inv_freq") || tensor == "lm_head.weight";
+    const bool derived = ends_with(tensor, ".rotary_emb.inv_freq") || tensor == kLmHead;
     if (!derived && expected.count(tensor) == 0)
       throw Error(Errc::kBadFile, "{}: tensor '{}' is not part of the {} that {} describes", view.file->path().string(),
                   tensor, spec.architecture, (directory / "config.json").string());
   }
+}
+
+// Matrices alone: norms and biases are held in fp32, whatever they are stored in.
+void tell_conversion(const Checkpoint& checkpoint, const ModelSpec& spec) {
+  std::set<std::string> stored;
+  for (const auto& [name, view] : checkpoint.tensors())
+    if (view.shape.size() == 2) stored.emplace(torch_name(view.dtype));
+  stored.erase(std::string(torch_name(spec.dtype)));
+  if (!stored.empty())
+    TM_INFO("Weights stored as {} are taken as {}, the model's dtype", fmt::join(stored, ", "), torch_name(spec.dtype));
+}
+
+// A copy of the embedding at times lies in the file of a model that ties the two. Were it another matrix, one of config
+// and weights would be wrong.
+void check_tied(const Checkpoint& checkpoint, const ModelSpec& spec) {
+  if (!spec.tie_word_embeddings || !checkpoint.has(kLmHead)) return;
+  const int64_t shape[] = {spec.vocab_size, spec.hidden_size};
+  const TensorView &head = checkpoint.at(kLmHead, shape), &embedding = checkpoint.at(kEmbedding, shape);
+  const bool same = head.dtype == embedding.dtype && std::ranges::equal(head.bytes, embedding.bytes);
+  release(head);
+  release(embedding);
+  if (!same)
+    throw Error(Errc::kBadFile,
+                "{}: tensor '{}': wanted '{}' again, as config.json has tie_word_embeddings, got another",
+                head.file->path().string(), kLmHead, kEmbedding);
 }
 
 void check_range(const TensorView& tensor, DType held_as, ThreadPool& pool) {
@@ -192,6 +219,8 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
   check_format_fits(spec, format);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   check_no_stranger(checkpoint, spec, directory);
+  check_tied(checkpoint, spec);
+  tell_conversion(checkpoint, spec);
   ModelWeights weights;
   weights.spec = spec;
   weights.format = format;

@@ -3,16 +3,17 @@
 #include <limits>
 
 #include "base/error.h"
+#include "io/safetensors.h"
 
 namespace trimeter {
 namespace {
 
 // What an architecture fixes beyond the numbers in config.json (transformers: modeling_qwen2.py, modeling_llama.py).
 struct Architecture {
-  std::string_view name;
+  std::string_view name, model_type;
   bool qkv_bias_always;  // Qwen2: q, k and v have biases, the output projection none, and config.json has no say
 };
-constexpr Architecture kArchitectures[] = {{"Qwen2ForCausalLM", true}, {"LlamaForCausalLM", false}};
+constexpr Architecture kArchitectures[] = {{"Qwen2ForCausalLM", "qwen2", true}, {"LlamaForCausalLM", "llama", false}};
 
 const Architecture& find_architecture(const HfConfig& config) {
   std::string names;
@@ -25,6 +26,15 @@ const Architecture& find_architecture(const HfConfig& config) {
               config.architecture, names);
 }
 
+// The two are chosen by: model_type by transformers, architectures by vLLM.
+void check_model_type(const HfConfig& config, const Architecture& architecture) {
+  if (!config.model_type.empty() && config.model_type != architecture.model_type)
+    throw Error(Errc::kBadFile, "{}: model_type: wanted '{}' as architectures is '{}', got '{}'", config.path,
+                architecture.model_type, architecture.name, config.model_type);
+}
+
+bool is_run(DType dtype) { return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32; }
+
 void refuse_unsupported(const HfConfig& config) {
   if (config.hidden_act != "silu")
     throw Error(Errc::kUnsupported, "{}: hidden_act: wanted silu, got '{}'", config.path, config.hidden_act);
@@ -36,9 +46,9 @@ void refuse_unsupported(const HfConfig& config) {
         "{}: quantization_config.quant_method: quantized checkpoints cannot be read, got '{}'; wanted the model in "
         "bf16, fp16 or fp32",
         config.path, *config.quant_method);
-  if (config.dtype != DType::kBF16 && config.dtype != DType::kF16 && config.dtype != DType::kF32)
+  if (!config.dtype || !is_run(*config.dtype))
     throw Error(Errc::kUnsupported, "{}: torch_dtype: wanted bfloat16, float16 or float32, got {}", config.path,
-                torch_name(config.dtype));
+                config.dtype ? torch_name(*config.dtype) : "none");
 }
 
 void check_positive(const HfConfig& config, const char* field, int64_t value) {
@@ -97,6 +107,19 @@ int64_t resolve_head_dim(const HfConfig& config) {
     throw Error(Errc::kBadFile, "{}: head_dim: rotary embedding turns pairs: wanted an even number, got {}",
                 config.path, head_dim);
   return head_dim;
+}
+
+// No matrix at all: fp32, which whoever looks for the tensors then does not find.
+DType stored_dtype(const Checkpoint& checkpoint) {
+  std::optional<DType> dtype;
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (tensor.shape.size() != 2) continue;
+    if (!is_run(tensor.dtype))
+      throw Error(Errc::kUnsupported, "{}: tensor '{}': wanted BF16, F16 or F32, got {}", tensor.file->path().string(),
+                  name, trimeter::name(tensor.dtype));
+    dtype = dtype.value_or(tensor.dtype) == tensor.dtype ? tensor.dtype : DType::kF32;
+  }
+  return dtype.value_or(DType::kF32);
 }
 
 }  // namespace
@@ -166,13 +189,14 @@ int64_t ModelSpec::n_parameters() const {
 
 ModelSpec make_model_spec(const HfConfig& config) {
   const Architecture& architecture = find_architecture(config);
+  check_model_type(config, architecture);
   refuse_unsupported(config);
   check_sizes(config);
   check_rope_scaling(config);
   const bool attention_bias = config.attention_bias.value_or(false);
   ModelSpec spec;
   spec.architecture = config.architecture;
-  spec.dtype = config.dtype;
+  spec.dtype = *config.dtype;
   spec.vocab_size = config.vocab_size;
   spec.hidden_size = config.hidden_size;
   spec.intermediate_size = config.intermediate_size;
@@ -190,6 +214,12 @@ ModelSpec make_model_spec(const HfConfig& config) {
   spec.mlp_bias = !architecture.qkv_bias_always && config.mlp_bias.value_or(false);
   spec.eos_token_ids = config.eos_token_ids;
   return spec;
+}
+
+ModelSpec read_model_spec(const std::filesystem::path& directory) {
+  HfConfig config = read_hf_config(directory);
+  if (!config.dtype) config.dtype = stored_dtype(Checkpoint::open(directory));
+  return make_model_spec(config);
 }
 
 }  // namespace trimeter

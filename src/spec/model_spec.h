@@ -1,6 +1,7 @@
 // A model as data: what config.json says, with the architecture's defaults filled in. There are no model classes.
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -48,7 +49,12 @@ struct ModelSpec {
 };
 
 // Throws Error(kUnsupported) for an architecture, activation or rope type we lack, Error(kBadFile) for numbers that
-// contradict each other; messages name config.json's path and field.
+// contradict each other, for a model_type that is another architecture's and where there is no dtype; messages name
+// config.json's path and field.
 ModelSpec make_model_spec(const HfConfig& config);
+
+// Of the checkpoint in `directory`. Where config.json names no dtype, it is the narrowest that holds all matrices of
+// the weights as they are stored (vLLM: config/model.py, _find_dtype).
+ModelSpec read_model_spec(const std::filesystem::path& directory);
 
 }  // namespace trimeter

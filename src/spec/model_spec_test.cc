@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "io/temporary_directory.h"
 
 namespace trimeter {
 namespace {
@@ -101,6 +102,10 @@ TEST(ModelSpec, RefusesNamingPathAndField) {
       {"use_sliding_window", Errc::kUnsupported, [](HfConfig& c) { c.use_sliding_window = true; }},
       {"got 'gptq'", Errc::kUnsupported, [](HfConfig& c) { c.quant_method = "gptq"; }},
       {"torch_dtype", Errc::kUnsupported, [](HfConfig& c) { c.dtype = DType::kF8E4M3; }},
+      {"torch_dtype: wanted bfloat16, float16 or float32, got none", Errc::kUnsupported,
+       [](HfConfig& c) { c.dtype.reset(); }},
+      {"model_type: wanted 'llama' as architectures is 'LlamaForCausalLM', got 'qwen2'", Errc::kBadFile,
+       [](HfConfig& c) { c.model_type = "qwen2"; }},
       {"rope_scaling.rope_type: wanted default, linear or llama3, got 'yarn'", Errc::kUnsupported,
        [](HfConfig& c) { c.rope_scaling.type = "yarn"; }},
       {"rope_scaling.factor", Errc::kBadFile, [](HfConfig& c) { c.rope_scaling.factor = 0; }},
@@ -134,6 +139,46 @@ TEST(ModelSpec, RefusesNamingPathAndField) {
       EXPECT_EQ(std::string(error.what()).rfind("m/config.json: ", 0), 0u) << error.what();
       EXPECT_NE(std::string(error.what()).find(refusal.says), std::string::npos) << error.what();
     }
+  }
+}
+
+// One matrix of each dtype, [1, 1], and a vector of F64.
+std::string weights_of(const std::vector<DType>& dtypes) {
+  std::string header = R"({"v": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]})";
+  int64_t end = 8;
+  for (size_t i = 0; i < dtypes.size(); ++i) {
+    const int64_t begin = end;
+    end += size_of(dtypes[i]);
+    header += fmt::format(R"(, "m{}": {{"dtype": "{}", "shape": [1, 1], "data_offsets": [{}, {}]}})", i,
+                          name(dtypes[i]), begin, end);
+  }
+  header += "}";
+  std::string file(8, '\0');
+  file[0] = static_cast<char>(header.size() & 0xff);
+  file[1] = static_cast<char>(header.size() >> 8);
+  return file + header + std::string(static_cast<size_t>(end), '\0');
+}
+
+TEST(ModelSpec, ADtypeThatIsNotNamedIsTheStoredOne) {
+  const auto dtype_of = [](const std::vector<DType>& stored, const std::string& named) {
+    const TemporaryDirectory directory;
+    directory.write("config.json", R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 8,
+      "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "max_position_embeddings": 8)" +
+                                       named + "}");
+    directory.write("model.safetensors", weights_of(stored));
+    return read_model_spec(directory.path()).dtype;
+  };
+  EXPECT_EQ(dtype_of({DType::kF16, DType::kF16}, ""), DType::kF16);
+  EXPECT_EQ(dtype_of({DType::kBF16}, ""), DType::kBF16);
+  EXPECT_EQ(dtype_of({DType::kF16, DType::kBF16, DType::kF16}, ""), DType::kF32);
+  EXPECT_EQ(dtype_of({DType::kF16}, R"(, "dtype": "bfloat16")"), DType::kBF16);
+  try {
+    dtype_of({DType::kF64}, "");
+    ADD_FAILURE() << "accepted F64";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("model.safetensors: tensor 'm0': wanted BF16, F16 or F32, got F64"),
+              std::string::npos)
+        << error.what();
   }
 }
 

@@ -9,7 +9,8 @@ namespace trimeter {
 // or NaN if a logit is +infinity or NaN, or all are -infinity.
 double log_sum_exp(std::span<const float> logits);
 
-// Index of the largest, the lowest index among equals; a NaN is never the largest, and of nothing but NaN it is 0.
+// Index of the largest, the lowest index among equals; -1 if one is infinite or NaN: such a row says nothing. Both in
+// one reading.
 int32_t argmax(std::span<const float> logits);
 
 }  // namespace trimeter

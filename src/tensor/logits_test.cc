@@ -25,10 +25,15 @@ TEST(Logits, LogSumExp) {
 TEST(Logits, ArgmaxTakesTheFirstOfEquals) {
   EXPECT_EQ(argmax(std::vector<float>{1, 3, 3, 2}), 1);
   EXPECT_EQ(argmax(std::vector<float>{-2, -1}), 1);
-  EXPECT_EQ(argmax(std::vector<float>{NAN, -2, NAN, -1}), 3);
-  EXPECT_EQ(argmax(std::vector<float>{NAN, NAN}), 0);
-  EXPECT_EQ(argmax(std::vector<float>{-kInfinity, -kInfinity}), 0);
-  EXPECT_EQ(argmax(std::vector<float>{0, kInfinity, kInfinity}), 1);
+  constexpr float kHuge = std::numeric_limits<float>::max();
+  EXPECT_EQ(argmax(std::vector<float>{-kHuge, kHuge, 0, kHuge}), 1);
+  for (const float bad : {NAN, kInfinity, -kInfinity})
+    for (const size_t at : {0, 15, 16, 530, 1039})  // in a whole run of lanes, in another block, in the tail
+      for (const float others : {-1.0f, kHuge}) {
+        std::vector<float> logits(1040, others);
+        logits[at] = bad;
+        EXPECT_EQ(argmax(logits), -1) << bad << " at " << at;
+      }
 }
 
 // All lengths around a lane group and a block, few distinct values so that there are many equals.

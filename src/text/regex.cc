@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "io/json.h"
 #include "text/utf8.h"
 
 namespace trimeter {
@@ -84,7 +85,8 @@ Regex::Regex(const std::string& pattern, const std::string& where) : impl_(std::
   impl_->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
                                   PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr));
   if (!impl_->code)
-    throw Error(Errc::kBadFile, "{}: wanted a regular expression, got '{}': {}", where, pattern, pcre2_message(code));
+    throw Error(Errc::kBadFile, "{}: wanted a regular expression, got '{}': {}", where, printable(pattern),
+                pcre2_message(code));
   pcre2_jit_compile(impl_->code.get(), PCRE2_JIT_COMPLETE);  // without it (no such machine) pcre2_match interprets
 }
 
@@ -117,14 +119,14 @@ bool Regex::Search::next(size_t& begin, size_t& end) {
     if (n == PCRE2_ERROR_NOMATCH) return false;
     if (n < 0)
       throw Error(Errc::kBadFile, "{}: pattern '{}' fails on this text at byte {}: {}", s.regex->where,
-                  s.regex->pattern, s.offset, pcre2_message(n));
+                  printable(s.regex->pattern), s.offset, pcre2_message(n));
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(s.match.get());
     begin = range[0];
     end = range[1];
     // \K in a lookaround can put the end before the start, or the start behind where the search began.
     if (begin > end || begin < s.offset)
-      throw Error(Errc::kBadFile, "{}: pattern '{}' matches backwards at byte {}", s.regex->where, s.regex->pattern,
-                  s.offset);
+      throw Error(Errc::kBadFile, "{}: pattern '{}' matches backwards at byte {}", s.regex->where,
+                  printable(s.regex->pattern), s.offset);
     const bool again = begin == end && begin == s.last_end;
     s.offset = end;
     if (begin == end) s.offset += end < s.text.size() ? static_cast<size_t>(utf8_step(s.text, end).length) : 1;

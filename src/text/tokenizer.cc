@@ -63,7 +63,7 @@ struct Tokenizer::Impl {
   std::unique_ptr<TokenModel> model;
   std::unique_ptr<TokenDecoder> decoder;
   std::vector<int32_t> prefix, suffix;
-  std::string chat_template, bos_token, eos_token;
+  std::string chat_template, chat_template_path, bos_token, eos_token;
 };
 
 Tokenizer::Impl::Impl(TokenizerParts parts, const std::string& path)
@@ -103,9 +103,11 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer Tokenizer::open(const std::filesystem::path& directory) {
   const auto path = directory / "tokenizer.json", config = directory / "tokenizer_config.json";
   Tokenizer tokenizer = parse(read_file(path), std::filesystem::exists(config) ? read_file(config) : "", path.string());
-  // A template in its own file goes before that of the config, as in transformers.
-  if (const auto jinja = directory / "chat_template.jinja"; std::filesystem::exists(jinja))
+  tokenizer.impl_->chat_template_path = config.string();
+  if (const auto jinja = directory / "chat_template.jinja"; std::filesystem::exists(jinja)) {
     tokenizer.impl_->chat_template = read_file(jinja);
+    tokenizer.impl_->chat_template_path = jinja.string();
+  }
   return tokenizer;
 }
 
@@ -170,6 +172,7 @@ std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(impl_->special.size()); }
 
 const std::string& Tokenizer::chat_template() const { return impl_->chat_template; }
+const std::string& Tokenizer::chat_template_path() const { return impl_->chat_template_path; }
 const std::string& Tokenizer::bos_token() const { return impl_->bos_token; }
 const std::string& Tokenizer::eos_token() const { return impl_->eos_token; }
 

@@ -41,8 +41,9 @@ class Tokenizer {
   std::optional<int32_t> token_id(std::string_view token) const;  // by its text in tokenizer.json
   int32_t vocab_size() const;                                     // 1 + the largest id
 
-  // tokenizer_config.json's, empty where absent.
+  // tokenizer_config.json's, empty where absent; a template in chat_template.jinja goes before, as in transformers.
   const std::string& chat_template() const;
+  const std::string& chat_template_path() const;  // of the file that has it, or would have it
   const std::string& bos_token() const;
   const std::string& eos_token() const;
 

@@ -18,7 +18,8 @@ bool Field::is_array() const { return value_->is_array(); }
 bool Field::is_object() const { return value_->is_object(); }
 
 void Field::wanted(const std::string& what) const {
-  throw Error(Errc::kBadFile, "{}: {}: wanted {}, got {}", *path_, name_, what, printable_json(*value_));
+  throw Error(Errc::kBadFile, "{}: {}wanted {}, got {}", *path_, name_.empty() ? "" : name_ + ": ", what,
+              printable_json(*value_));
 }
 
 void Field::unsupported(const std::string& what) const {

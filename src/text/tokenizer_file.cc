@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <unordered_map>
@@ -91,11 +93,11 @@ AddedToken added_token(const Field& field, int32_t id) {
 // Every id has one token and every token one id, whichever of the two files names it.
 class Ids {
  public:
-  explicit Ids(const TokenIds& vocab) : id_of_(vocab) {
-    for (const auto& [token, id] : vocab) token_of_.emplace(id, token);
-  }
-  void check_model(const Field& vocab) const {
-    if (token_of_.size() != id_of_.size()) vocab.wanted("one id for each token");
+  Ids(const TokenIds& vocab, const std::string& path) : id_of_(vocab) {
+    for (const auto& [token, id] : vocab)
+      if (const auto [other, is_new] = token_of_.emplace(id, token); !is_new)
+        throw Error(Errc::kBadFile, "{}: model.vocab: wanted an id of its own for each token, got {} for '{}' and '{}'",
+                    path, id, printable(std::min(token, other->second)), printable(std::max(token, other->second)));
   }
   // The token may be in the vocabulary already, by the same id.
   void add(const AddedToken& token, const Field& field) {
@@ -167,6 +169,7 @@ std::string chat_template_of(const Field& field) {
   if (field.is_string()) return field.string();
   std::string chosen;
   bool found = false;
+  if (!field.is_array()) field.wanted("a string or an array of named ones");
   field.each_element([&](const Field& entry) {
     if (entry["name"].string() != "default") return;
     chosen = entry["template"].string();
@@ -216,15 +219,14 @@ TokenizerParts parse_tokenizer_file(std::string_view tokenizer_json, std::string
   parts.decoder = read_decoder(root["decoder"], byte_level);
   parts.model = read_model(root["model"], byte_level);
 
-  Ids ids(vocab_of(parts));
-  ids.check_model(root["model"]["vocab"]);
+  Ids ids(vocab_of(parts), path);
   if (const Field added = root["added_tokens"]; !added.is_null())
     added.each_element([&](const Field& entry) {
       parts.added_tokens.push_back(added_token(entry, entry["id"].id()));
       ids.add(parts.added_tokens.back(), entry);
     });
   if (!config_json.empty()) {
-    const std::string config_path = path + " (tokenizer_config.json)";
+    const std::string config_path = std::filesystem::path(path).replace_filename("tokenizer_config.json").string();
     const Json config = parse_json(config_json, config_path);
     read_config(Field(config, config_path, ""), ids, parts);
   }

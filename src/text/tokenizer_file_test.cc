@@ -55,7 +55,8 @@ const Refusal kRefusals[] = {
     {"MergeOfThree", "/model/merges/0", R"("a b c")", Errc::kBadFile, "wanted a pair of tokens"},
     {"VocabId", "/model/vocab/!", "-1", Errc::kBadFile, "model.vocab.!: wanted a token id from 0"},
     {"HugeId", "/model/vocab/!", "4194304", Errc::kBadFile, "wanted a token id from 0 to 4194303, got 4194304"},
-    {"OneIdForTwo", "/model/vocab/!", "1", Errc::kBadFile, "model.vocab: wanted one id for each token"},
+    {"OneIdForTwo", "/model/vocab/#", "0", Errc::kBadFile,
+     "model.vocab: wanted an id of its own for each token, got 0 for '!' and '#'"},
     {"VocabIsList", "/model/vocab", "[]", Errc::kBadFile, "model.vocab: wanted an object, got []"},
     {"MissingByte", "/model/vocab", R"({"a": 0})", Errc::kBadFile,
      "vocabulary: wanted a token '\xC4\x80' for byte 0x00, got none"},
@@ -77,7 +78,7 @@ void expect_error(const std::string& json, const std::string& config, Errc code,
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), code) << e.what();
     EXPECT_NE(std::string(e.what()).find(message), std::string::npos) << e.what();
-    EXPECT_TRUE(std::string(e.what()).starts_with("dir/tokenizer.json")) << e.what();
+    EXPECT_TRUE(std::string(e.what()).starts_with("dir/tokenizer")) << e.what();
   }
 }
 
@@ -141,9 +142,9 @@ INSTANTIATE_TEST_SUITE_P(Field, TokenizerRefuses, testing::ValuesIn(kRefusals),
 
 TEST(TokenizerFile, RefusesConfigs) {
   const std::string json = tiny().dump();
-  expect_error(json, "{", Errc::kBadFile, "(tokenizer_config.json): not valid JSON");
+  expect_error(json, "{", Errc::kBadFile, "tokenizer_config.json: not valid JSON");
   expect_error(json, R"({"eos_token": "<nope>"})", Errc::kBadFile,
-               "(tokenizer_config.json): eos_token: wanted a token of the vocabulary, got \"<nope>\"");
+               "tokenizer_config.json: eos_token: wanted a token of the vocabulary, got \"<nope>\"");
   expect_error(json, R"({"bos_token": 3})", Errc::kBadFile, "bos_token: wanted a string, got 3");
   expect_error(json, R"({"chat_template": [{"name": "rag", "template": ""}]})", Errc::kBadFile,
                "a template named 'default'");

@@ -18,6 +18,7 @@ LOG_LEVELS = ("DEBUG ", "INFO ", "WARNING ", "ERROR ")
 class Result:
     def __init__(self, process):
         self.status, self.stdout, self.stderr = process.returncode, process.stdout, process.stderr
+        self.warnings = [line for line in self.stderr.splitlines() if line.startswith("WARNING ")]
         # What is neither a log line nor progress ("3/9  0:01  loading").
         self.messages = [line for line in self.stderr.splitlines()
                          if line.strip() and not line.startswith(LOG_LEVELS) and not line[0].isdigit()]
@@ -28,9 +29,11 @@ class Lab:
         self.program, self.source, self.directory = pathlib.Path(program).resolve(), pathlib.Path(source).resolve(), directory
         self.demo = self.source / "models" / "demo"
 
-    def run(self, *arguments, env=None, cwd=None):
-        return Result(subprocess.run([str(self.program), *map(str, arguments)], cwd=cwd or self.directory,
-                                     env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=540))
+    def run(self, *arguments, env=None, cwd=None, program=None, **more):
+        """more: of subprocess.run."""
+        more = {"capture_output": True, **more}
+        return Result(subprocess.run([str(program or self.program), *map(str, arguments)], cwd=cwd or self.directory,
+                                     env={**os.environ, **(env or {})}, text=True, timeout=540, **more))
 
     def ok(self, *arguments, **more):
         result = self.run(*arguments, **more)

@@ -1,5 +1,10 @@
 """Bad input ends in one line that names file, tensor or field, wanted and got, in status 2, and leaves nothing behind."""
 import json
+import os
+import re
+import resource
+import shutil
+import subprocess
 
 from harness import main, read_safetensors, write_safetensors
 
@@ -23,7 +28,9 @@ def test_config(lab):
     original = config.read_text()
     for changes, *words in [
             ({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM"),
+            ({"model_type": "llama"}, "model_type", "qwen2", "llama"),
             ({"torch_dtype": "float3"}, "float3"),
+            ({"torch_dtype": "float16", "dtype": "bfloat16"}, "dtype", "float16", "bfloat16"),
             ({"hidden_size": None}, "hidden_size"),
             ({"hidden_size": "wide"}, "hidden_size", "wide"),
             ({"num_hidden_layers": -1}, "num_hidden_layers", "-1"),
@@ -42,6 +49,97 @@ def test_config(lab):
     lab.refused(generate(model), config)
     config.unlink()
     lab.refused(generate(model), config)
+
+
+def test_token_ids(lab):
+    model = lab.model()
+    for file, field, value, *words in [
+            ("config.json", "eos_token_id", 4096, "4096"),
+            ("config.json", "bos_token_id", 1 << 30, "4096", 1 << 30),
+            ("generation_config.json", "eos_token_id", [4095, 5000], "4096", "5000")]:
+        original = (model / file).read_text()
+        lab.edit_json(model / file, **{field: value})
+        lab.refused(generate(model), model / file, field, *words)
+        (model / file).write_text(original)
+
+
+def without_token(model, token):
+    """Takes an added token out of tokenizer.json and tokenizer_config.json."""
+    path = model / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["added_tokens"] = [added for added in content["added_tokens"] if added["content"] != token]
+    path.write_text(json.dumps(content))
+    path = model / "tokenizer_config.json"
+    content = json.loads(path.read_text())
+    for key in [key for key, added in content["added_tokens_decoder"].items() if added["content"] == token]:
+        del content["added_tokens_decoder"][key]
+    path.write_text(json.dumps(content))
+
+
+def test_a_tokenizer_without_a_needed_token(lab):
+    model = lab.model()
+    without_token(model, "<|endoftext|>")
+    lab.refused(generate(model), model / "config.json", "bos_token_id", "4093", "tokenizer.json")
+    model = lab.model()
+    without_token(model, "<|im_end|>")
+    lab.refused(generate(model), model / "tokenizer_config.json", "eos_token", "<|im_end|>")
+    model = lab.model()
+    without_token(model, "<|im_start|>")
+    lab.ok(*generate(model))  # no chat, no need
+    lab.refused([*generate(model), "--chat"], model / "tokenizer_config.json", "<|im_start|>")
+
+
+def test_dtype_is_the_stored_one_unless_named(lab):
+    model = lab.model()
+    plain = lab.ok(*generate(model))
+    assert "stored as" not in plain.stderr, plain.stderr
+    lab.edit_json(model / "config.json", torch_dtype="float32")
+    assert "Weights stored as bfloat16 are taken as float32" in lab.ok(*generate(model)).stderr
+    lab.edit_json(model / "config.json", torch_dtype=None)
+    unnamed = lab.ok(*generate(model))
+    assert "no dtype is named: bfloat16 is taken" in unnamed.stderr, unnamed.stderr
+    assert "format=bf16, dtype=bfloat16" in unnamed.stderr, unnamed.stderr
+
+
+def test_a_tied_model_with_another_lm_head(lab):
+    model = lab.model()
+    weights = model / "model.safetensors"
+    header, data = read_safetensors(weights)
+    begin, end = header["model.embed_tokens.weight"]["data_offsets"]
+    copy = {**header["model.embed_tokens.weight"], "data_offsets": [len(data), len(data) + end - begin]}
+    write_safetensors(weights, {**header, "lm_head.weight": copy}, data + data[begin:end])
+    lab.ok(*generate(model))
+    write_safetensors(weights, {**header, "lm_head.weight": copy}, data + data[begin:end - 1] + b"\1")
+    lab.refused(generate(model), weights, "lm_head.weight", "tie_word_embeddings")
+
+
+def test_logits_that_are_no_numbers(lab):
+    model = lab.model()
+    weights = model / "model.safetensors"
+    header, data = read_safetensors(weights)
+    begin, end = header["model.norm.weight"]["data_offsets"]
+    huge = b"\x61\x7f" * ((end - begin) // 2)  # bf16 3e38: finite, and its products are not
+    write_safetensors(weights, header, data[:begin] + huge + data[end:])
+    for format in ("bf16", "fp16", "fp32", "fp8", "awq"):
+        command = [*generate(model), "--format", format]
+        lab.refused(command, f"{model} in {format}", "finite logit")
+        lab.refused([*command, "--temperature", 1], f"{model} in {format}", "finite logit")
+    text = lab.directory / "text.txt"
+    text.write_text("Once upon a time")
+    lab.refused(["eval", model, "--text", text, "--device-memory", "64MiB"], "finite logits")
+    result = lab.run("compare", model, *COMPARE, "--rounds", 5, "--prompts", 1, "--max-tokens", 2, "--json", "r.json")
+    assert result.status == 2 and "finite logit" in result.messages[-1], result.stderr
+    assert not (lab.directory / "r.json").exists()
+
+
+def test_weights_beyond_awq(lab):
+    model = lab.model()
+    weights = model / "model.safetensors"
+    header, data = read_safetensors(weights)
+    name = "model.layers.2.mlp.down_proj.weight"
+    begin, end = header[name]["data_offsets"]
+    write_safetensors(weights, header, data[:begin] + b"\x96\x7e" * ((end - begin) // 2) + data[end:])  # 1e38
+    lab.refused([*generate(model), "--format", "awq"], weights, name, "65504")
 
 
 def test_safetensors(lab):
@@ -104,10 +202,32 @@ def test_tokenizer(lab):
     for model_part, *words in [({"vocab": vocab}, left), ({"type": "Unigram"}, "Unigram"), ({"merges": 3}, "merges")]:
         path.write_text(json.dumps({**original, "model": {**original["model"], **model_part}}))
         lab.refused(generate(model), path, *words)
-    path.write_text("{")
-    lab.refused(generate(model), path)
+    ids = {**original["model"]["vocab"], "!": original["model"]["vocab"]["#"]}
+    path.write_text(json.dumps({**original, "model": {**original["model"], "vocab": ids}}))
+    assert len(lab.refused(generate(model), path, "'!'", "'#'")) < 300
+    for text in ("{", "[" * 100000):
+        path.write_text(text)
+        lab.refused(generate(model), path)
     path.unlink()
     lab.refused(generate(model), path)
+
+
+def test_a_pattern_that_runs_away(lab):
+    model = lab.model()
+    path = model / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "(a+)+$"}
+    path.write_text(json.dumps(content))
+    lab.refused(["generate", model, "-p", "a" * 300 + "b", "--device-memory", "64MiB"], path, "(a+)+$", "limit")
+
+
+def test_chat_template(lab):
+    model = lab.model()
+    (model / "chat_template.jinja").write_text("{% for %}")
+    lab.refused([*generate(model), "--chat"], model / "chat_template.jinja", "line 1")
+    (model / "chat_template.jinja").unlink()
+    lab.edit_json(model / "tokenizer_config.json", chat_template="{{ raise_exception('no system') }}")
+    lab.refused([*generate(model), "--chat"], model / "tokenizer_config.json", "no system")
 
 
 def test_chat_without_a_template(lab):
@@ -135,10 +255,18 @@ def test_impossible_isa(lab):
 def test_formats_and_options(lab):
     lab.refused(["compare", lab.demo, "--formats", "bf16,fp7"], "fp7", "fp8")
     lab.refused(["compare", lab.demo, "--formats", "bf16,bf16"], "bf16,bf16")
+    for formats in ("bf16,", ",bf16", "bf16,,fp8"):
+        lab.refused(["compare", lab.demo, "--formats", formats], "--formats", formats)
+    for threads in (-1, 1025, "many"):
+        lab.refused([*generate(lab.demo), "--threads", threads], "--threads", threads)
+    for seed in (-1, 1 << 64, "x", "1.5"):
+        lab.refused([*generate(lab.demo), "--seed", seed], "--seed", seed)
+    lab.ok(*generate(lab.demo), "--seed", (1 << 64) - 1)
     lab.refused(["compare", lab.demo, *COMPARE, "--objective", "beauty"], "beauty", "throughput")
     for option, value, *words in [("--rounds", 4, "5", "4"), ("--prompts", 0, "1"), ("--prompts", 1000, "48"),
                                   ("--max-tokens", 0, "1"), ("--utilization", 1.5, "1.5"), ("--block-size", 17, "17"),
-                                  ("--max-model-len", 4096, "1024", "4096"), ("--eval-data", "nowhere", "nowhere"),
+                                  ("--max-model-len", 4096, "1024", "4096"),
+                                  ("--max-model-len", -1, "-1", "1 to", "1024"), ("--eval-data", "nowhere", "nowhere"),
                                   ("--hardware", "nowhere.json", "nowhere.json")]:
         lab.refused(["compare", lab.demo, *COMPARE, option, value], *words)
     for option, value in [("--temperature", -1), ("--top-p", 0), ("--top-p", 1.5), ("--min-p", 2), ("--top-k", -2),
@@ -151,6 +279,7 @@ def test_outputs_that_cannot_be_written(lab):
     for option in ("--json", "--markdown"):
         lab.refused(["compare", lab.demo, *COMPARE, option, "no/such/place"], "no/such/place")
         lab.refused(["compare", lab.demo, *COMPARE, option, lab.directory], "directory")
+        lab.refused(["compare", lab.demo, *COMPARE, option, "/proc/x.out"], "/proc/x.out")  # root may, the system does not
         foreign = lab.directory / "foreign"
         foreign.write_text("not ours")
         lab.refused(["compare", lab.demo, *COMPARE, option, foreign], "--force")
@@ -163,6 +292,53 @@ def test_a_full_disk_for_the_record(lab):
     assert result.status == 2, result.stderr
     assert len(result.messages) == 1 and "/dev/full" in result.messages[0], result.stderr
     assert "No space left" in result.messages[0], result.stderr
+
+
+def test_no_room_for_what_is_printed(lab):
+    for arguments in (["--help"], ["generate", "--help"], ["--version"], ["formats"], []):
+        with open("/dev/full", "w") as full:
+            result = lab.run(*arguments, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        assert result.status == 2 and "No space left" in result.messages[-1], (arguments, result.stderr)
+
+
+def test_more_threads_than_the_system_gives(lab):
+    # The limit does not hold for root: another user, who may read copies.
+    os.chmod(lab.directory, 0o755)
+    model = lab.model()
+    program = shutil.copy(lab.program, lab.directory)
+    for path in (program, *lab.directory.rglob("*")):
+        os.chmod(path, 0o755)
+    user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    result = lab.run(*generate(model), "--threads", 64, program=program, **user,
+                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (8, 8)))
+    assert result.status == 2, result.stderr
+    assert re.fullmatch(r"trimeter: threads: wanted 64, the system gave \d+: .*", result.messages[-1]), result.stderr
+
+
+def test_a_cache_that_cannot_be_kept(lab):
+    result = lab.ok("hardware", "--force", env={"XDG_CACHE_HOME": "/etc/passwd"})
+    assert "Read bandwidth" in result.stdout
+    assert len([line for line in result.warnings if "/etc/passwd" in line]) == 1, result.stderr
+
+
+def test_a_cache_that_is_broken(lab):
+    env = {"XDG_CACHE_HOME": str(lab.directory / "cache")}
+    lab.ok("hardware", env=env)
+    kept, = (lab.directory / "cache" / "trimeter").iterdir()
+    whole = kept.read_text()
+    kept.write_text(whole[:100])
+    result = lab.ok("hardware", env=env)
+    assert len([line for line in result.warnings if str(kept) in line]) == 1, result.stderr
+    assert "exception" not in result.stderr, result.stderr
+    assert json.loads(kept.read_text()).keys() == json.loads(whole).keys()
+
+
+def test_passages_longer_than_the_model(lab):
+    data = lab.small_data(n_prompts=1, n_passages=3)
+    result = lab.ok("compare", lab.demo, *COMPARE, "--rounds", 5, "--prompts", 1, "--max-tokens", 2, "--eval-data", data,
+                    "--max-model-len", 80)
+    told, = [line for line in result.warnings if "evaluation passages" in line]
+    assert "3 of 3" in told and "80 tokens" in told, result.stderr
 
 
 def test_profile(lab):
@@ -180,7 +356,7 @@ def test_eval(lab):
     text.write_text("")
     lab.refused(["eval", lab.demo, "--text", text, "--device-memory", "64MiB"], "tokens")
     text.write_bytes(b"caf\xe9")
-    lab.refused(["eval", lab.demo, "--text", text, "--device-memory", "64MiB"], "UTF-8")
+    lab.refused(["eval", lab.demo, "--text", text, "--device-memory", "64MiB"], text, "UTF-8")
 
 
 main(globals())
