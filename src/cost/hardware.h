@@ -44,7 +44,9 @@ struct HardwareProfile {
   std::vector<KernelRate> kernels;      // empty on a datasheet: then the peak rates bound a product
   // One thread, attention of one token and one KV head whose `group` query heads see n_context tokens:
   //   seconds_per_call + n_context * head_dim * (seconds_per_kv_element + group * seconds_per_query_element)
-  double attention_seconds_per_call = 0, attention_seconds_per_kv_element = 0, attention_seconds_per_query_element = 0;
+  // the second by the KV cache's dtype ("BF16", "F8_E4M3"); none on a datasheet
+  double attention_seconds_per_call = 0, attention_seconds_per_query_element = 0;
+  std::map<std::string, double> attention_seconds_per_kv_element;
   // One thread, by the ledger's name of the operation, per byte that the ledger says it reads and writes. An operation
   // that is not here runs at the read bandwidth.
   std::map<std::string, double> elementwise_seconds_per_byte;

@@ -109,7 +109,7 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
                                row.number("seconds_per_weight", true), row.number("seconds_per_output", false),
                                row.number("seconds_per_input", false), row.number("overlap", false)});
   profile.attention_seconds_per_call = fields.number("attention_seconds_per_call", false);
-  profile.attention_seconds_per_kv_element = fields.number("attention_seconds_per_kv_element", false);
+  profile.attention_seconds_per_kv_element = fields.numbers("attention_seconds_per_kv_element", false);
   profile.attention_seconds_per_query_element = fields.number("attention_seconds_per_query_element", false);
   profile.elementwise_seconds_per_byte = fields.numbers("elementwise_seconds_per_byte", false);
   profile.sampling_seconds_per_logit = fields.number("sampling_seconds_per_logit", false);

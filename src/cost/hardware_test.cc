@@ -26,7 +26,7 @@ HardwareProfile sample_profile() {
   profile.rates = {{"bf16", 2e11}, {"fp32", 1e11}};
   profile.kernels = {{"bf16", "avx2", 1, 1e-10, 2e-9, 3e-10, 1}, {"bf16", "avx2", 5, 3e-10, 6e-9, 3e-10, 0.5}};
   profile.attention_seconds_per_call = 1e-7;
-  profile.attention_seconds_per_kv_element = 2e-10;
+  profile.attention_seconds_per_kv_element = {{"BF16", 2e-10}};
   profile.attention_seconds_per_query_element = 3e-10;
   profile.elementwise_seconds_per_byte = {{"norm", 1e-11}};
   profile.sampling_seconds_per_logit = 1e-9;

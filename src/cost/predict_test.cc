@@ -75,7 +75,7 @@ TEST(Predict, LessOfAnythingIsNeverFaster) {
   const ModelSpec spec = example_spec();
   HardwareProfile hardware = example_hardware();
   hardware.kernels = {{"bf16", "scalar", 1, 2e-11, 1e-9, 1e-11, 1}, {"bf16", "scalar", 64, 6e-10, 1e-8, 1e-11, 1}};
-  hardware.attention_seconds_per_kv_element = 1e-10;
+  hardware.attention_seconds_per_kv_element = {{"BF16", 1e-10}};
   const auto speed = [&](const HardwareProfile& machine) {
     return predict(input(spec, machine, {{50, 60, 70}, 10})).generation_tokens_per_s;
   };

@@ -40,6 +40,13 @@ StepTimer::StepTimer(const ModelSpec& model, const Format& format, const Hardwar
                   "hardware profile {}: format {} needs a rate of kernel {} or of {} arithmetic, got neither",
                   hardware.name, format.name, plan.kernel, plan.executed);
   }
+  if (hardware.attention_seconds_per_kv_element.empty()) return;  // a datasheet: attention is bound by its bytes
+  const std::string kv_dtype(name(kv_layout(model, format, kKvRun).dtype));
+  const auto found = hardware.attention_seconds_per_kv_element.find(kv_dtype);
+  if (found == hardware.attention_seconds_per_kv_element.end())
+    throw Error(Errc::kBadArgument, "hardware profile {}: format {} needs attention_seconds_per_kv_element of {}",
+                hardware.name, format.name, kv_dtype);
+  kv_element_s_ = found->second;
 }
 
 // The part of n_units that the busiest thread gets.
@@ -52,8 +59,7 @@ double StepTimer::largest_share(int64_t n_units) const {
 double StepTimer::kv_bytes_of_layer(const StepShape& step) const {
   int64_t n_cached = 0;
   for (const StepShape::Seq& seq : step.seqs) n_cached += seq.n_context + seq.n_new;
-  const KvLayout layout = kv_layout(model_, format_, 16);
-  return static_cast<double>(n_cached * 2 * layout.n_kv_heads * layout.head_dim * size_of(layout.dtype));
+  return static_cast<double>(n_cached * kv_layout(model_, format_, kKvRun).block_bytes() / (kKvRun * model_.n_layers));
 }
 
 OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s) const {
@@ -80,8 +86,7 @@ OpTime StepTimer::attention(const OpCost& op, double bytes_per_s, const StepShap
     n_tokens += seq.n_new;
   }
   const auto group = static_cast<double>(model_.n_heads / model_.n_kv_heads);
-  const double per_element =
-      hardware_.attention_seconds_per_kv_element + group * hardware_.attention_seconds_per_query_element;
+  const double per_element = kv_element_s_ + group * hardware_.attention_seconds_per_query_element;
   const auto n_pairs = static_cast<double>(n_tokens * model_.n_kv_heads);
   const double kernel_s = n_pairs * hardware_.attention_seconds_per_call +
                           n_visible * static_cast<double>(model_.n_kv_heads * model_.head_dim) * per_element;

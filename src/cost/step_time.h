@@ -63,6 +63,7 @@ class StepTimer {
   Isa isa_;
   int threads_;
   int64_t weights_bytes_;
+  double kv_element_s_ = 0;
 };
 
 }  // namespace trimeter

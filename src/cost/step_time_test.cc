@@ -91,7 +91,7 @@ TEST(StepTime, WhatDoesNotFitWithItsKvCacheComesFromMemory) {
 TEST(StepTime, AttentionCountsVisibleTokens) {
   HardwareProfile hardware = example_hardware();
   hardware.attention_seconds_per_call = 1e-3;
-  hardware.attention_seconds_per_kv_element = 2e-6;
+  hardware.attention_seconds_per_kv_element = {{"BF16", 2e-6}};
   hardware.attention_seconds_per_query_element = 3e-6;
   // Tokens 4, 5 and 6 of a sequence see 4 + 5 + 6 tokens, in 8 heads of 128; one query head a KV head.
   const StepTime time = time_of(hardware, {.seqs = {{.n_new = 3, .n_context = 3}}, .n_logit_rows = 1});
@@ -132,7 +132,7 @@ TEST(StepTime, FixedCostsPerStepLayerAndBarrier) {
 TEST(StepTime, TermsBoundsAndOperationsSumToTheStep) {
   HardwareProfile hardware = example_hardware();
   hardware.kernels = {{"bf16", "scalar", 1, 3e-11, 1e-9, 1e-10, 1}, {"bf16", "scalar", 64, 5e-10, 1e-8, 1e-10, 1}};
-  hardware.attention_seconds_per_kv_element = 1e-10;
+  hardware.attention_seconds_per_kv_element = {{"BF16", 1e-10}};
   hardware.elementwise_seconds_per_byte["rope"] = 1e-10;
   hardware.layer_overhead_s = 1e-6;
   const StepTime time = time_of(hardware, {.seqs = {{1, 100}, {1, 7}, {30, 64}}, .n_logit_rows = 3});

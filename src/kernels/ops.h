@@ -19,15 +19,17 @@ void rms_norm(const float* x, const float* g, double eps, int64_t n, float* y, I
 void rope(float* x, int64_t n_heads, int64_t head_dim, const float* cos, const float* sin, Isa isa);
 
 // Stores one token's k and v ([n_kv_heads][head_dim] f32 each), rounded to the cache's dtype, at slot `slot` of
-// `block`.
-void kv_write(const KvView& kv, int64_t layer, int64_t block, int64_t slot, const float* k, const float* v, Isa isa);
+// `block`. Fp8 stores e4m3(x / scale), saturated; the others take no notice of `scale`.
+void kv_write(const KvView& kv, int64_t layer, int64_t block, int64_t slot, const float* k, const float* v,
+              KvScale scale, Isa isa);
 
 // Causal attention of one token over its context, for the query heads that share KV head `kv_head`:
 //   out[h] = softmax(scale * q[h] . K^T) V     h in the group; q, out: [group][head_dim] f32
 // block_table: the sequence's blocks; n_context: tokens visible, the token itself included (already written).
-// Online softmax over runs of kKvRun tokens in order of position, f32 throughout (arXiv:1805.02867).
+// Online softmax over runs of kKvRun tokens in order of position, f32 throughout (arXiv:1805.02867). 8-bit elements are
+// widened in registers: fp8's scales multiply the scores and the result, int8's the scores and weights of their tokens.
 void attention(const KvView& kv, int64_t layer, int64_t kv_head, const int32_t* block_table, int64_t n_context,
-               const float* q, int64_t group, float scale, float* out, Isa isa);
+               const float* q, int64_t group, float scale, KvScale kv_scale, float* out, Isa isa);
 
 // y[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x))     [n] f32; y may be gate
 // Relative error of silu at most 2^-21; silu is 0 where it is smaller than 2^-120.

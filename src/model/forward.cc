@@ -158,7 +158,7 @@ void Forward::Impl::rotate_and_cache(int thread, int layer) {
     const float* k = q + spec.n_heads * d;
     rope(q, n_rotated, d, rope_table.cos(row.position), rope_table.sin(row.position), isa);
     kv_write(kv, layer, row.block_table[row.position / block_size], row.position % block_size, k,
-             k + spec.n_kv_heads * d, isa);
+             k + spec.n_kv_heads * d, weights.layers[static_cast<size_t>(layer)].kv_scale, isa);
   }
 }
 
@@ -166,12 +166,13 @@ void Forward::Impl::attend(int thread, int layer) {
   const int64_t d = spec.head_dim, heads = spec.n_kv_heads, group = spec.n_heads / heads;
   const int64_t width = (spec.n_heads + 2 * heads) * d;
   const float scale = 1.0f / std::sqrt(static_cast<float>(d));
+  const KvScale kv_scale = weights.layers[static_cast<size_t>(layer)].kv_scale;
   const auto t = static_cast<size_t>(thread);
   for (int64_t pair = attention_begin[t]; pair < attention_begin[t + 1]; ++pair) {
     const int64_t r = pair / heads, head = pair % heads;
     const Row& row = rows[static_cast<size_t>(r)];
     attention(kv, layer, head, row.block_table, row.position + 1, projection + r * width + head * group * d, group,
-              scale, input + (r * spec.n_heads + head * group) * d, isa);
+              scale, kv_scale, input + (r * spec.n_heads + head * group) * d, isa);
   }
 }
 

@@ -32,7 +32,9 @@ void check_statistics(const Checkpoint& checkpoint, const LinearSpec& linear, co
 
 }  // namespace
 
-bool needs_calibration(const Format& format) { return find_algorithm(format).needs_calibration(); }
+bool needs_calibration(const Format& format) {
+  return find_algorithm(format).needs_calibration() || format.kv_dtype == DType::kF8E4M3;
+}
 
 std::vector<LinearError> QuantizationReport::ranking() const {
   std::vector<LinearError> ranked = linears;

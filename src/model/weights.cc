@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "model/float_tensor.h"
 #include "model/quantize.h"
+#include "tensor/numeric.h"
 
 namespace trimeter {
 namespace {
@@ -208,10 +209,20 @@ LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int
   return make_layer<LayerWeights>(checkpoint, spec, layer, format, pool, load_linear);
 }
 
+// amax / 448, as llm-compressor calibrates it; 1, as vLLM takes it, for what is not known or is always 0.
+KvScale kv_scale(const std::optional<KvRange>& range) {
+  const auto of = [](float amax) { return amax > 0 ? amax / kE4M3Max : 1.0f; };
+  return range ? KvScale{of(range->k_amax), of(range->v_amax)} : KvScale{};
+}
+
 LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
-  return {std::move(layer.input_norm),          std::move(layer.post_attention_norm),
-          pack(std::move(layer.qkv), pool),     pack(std::move(layer.attention_out), pool),
-          pack(std::move(layer.gate_up), pool), pack(std::move(layer.down), pool)};
+  return {std::move(layer.input_norm),
+          std::move(layer.post_attention_norm),
+          pack(std::move(layer.qkv), pool),
+          pack(std::move(layer.attention_out), pool),
+          pack(std::move(layer.gate_up), pool),
+          pack(std::move(layer.down), pool),
+          kv_scale(layer.kv_range)};
 }
 
 ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,

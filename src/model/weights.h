@@ -27,6 +27,7 @@ struct LinearWeight {
 struct LayerWeights {
   std::vector<float> input_norm, post_attention_norm;  // [hidden]
   LinearWeight qkv, attention_out, gate_up, down;
+  KvScale kv_scale{};  // of an fp8 KV cache
 };
 
 // Codes and scales before packing: what algorithms choose and containers read and write.

@@ -13,11 +13,12 @@ void keep_less(double& best, double other) { best = std::min(best, other); }
 
 double row_s(const KernelRate& rate) { return kWidth * rate.seconds_per_weight + rate.seconds_per_output; }
 
-// The three parts of attention were solved together, so they are kept together.
+// The parts of attention were solved together, so they are kept together.
 double attention_s(const HardwareProfile& profile) {
   constexpr double kElements = 256 * 64;
-  return profile.attention_seconds_per_call +
-         kElements * (profile.attention_seconds_per_kv_element + profile.attention_seconds_per_query_element);
+  double seconds = profile.attention_seconds_per_call + kElements * profile.attention_seconds_per_query_element;
+  for (const auto& [dtype, element_s] : profile.attention_seconds_per_kv_element) seconds += kElements * element_s;
+  return seconds;
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ TEST(Probe, AMeasurementIsWhole) {
   EXPECT_EQ(n_reports, 3 * (5 + std::ssize(schemes)) + 1);
   EXPECT_EQ(to_json(hardware_profile_from_json(to_json(profile), "p.json")), to_json(profile));
   for (const std::string& scheme : schemes) EXPECT_TRUE(profile.kernel_rate(scheme, profile.isa, 16).found) << scheme;
-  EXPECT_GT(profile.attention_seconds_per_kv_element + profile.attention_seconds_per_query_element, 0);
+  for (const char* dtype : {"BF16", "F16", "F32", "F8_E4M3", "I8"})
+    EXPECT_GT(profile.attention_seconds_per_kv_element.at(dtype) + profile.attention_seconds_per_query_element, 0);
   // What the ledger itemises has a rate of its own.
   for (const char* op : {"embed", "rms_norm", "rope", "kv_write", "silu_mul"})
     EXPECT_GT(profile.elementwise_seconds_per_byte.at(op), 0) << op;

@@ -1,14 +1,17 @@
 // The one list of formats: what a user can name.
 #pragma once
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "tensor/dtype.h"
+
 namespace trimeter {
 
 struct Format {
-  std::string name;       // "awq"
+  std::string name;       // "awq", "awq+kv-fp8"
   std::string scheme;     // a name of schemes/schemes.def: of the decoder layers' linears
   std::string algorithm;  // "none", "amax", "awq"
   std::string container;  // "written as": "safetensors", "vllm-fp8", "autoawq"
@@ -16,11 +19,20 @@ struct Format {
   // Linears held in another scheme than the rule says (a checkpoint's ignore list, a mixed recipe): module_name() of
   // the linear -> scheme.
   std::map<std::string, std::string> scheme_of_module = {};
+  std::optional<DType> kv_dtype = {};  // of the KV cache: kF8E4M3 or kI8; absent: the dense dtype
+};
+
+// What a KV cache can be held in beside the dense dtype: the second half of a name like "awq+kv-fp8".
+struct KvFormat {
+  std::string name;  // "kv-fp8"
+  DType dtype = DType::kF8E4M3;
+  std::string summary;
 };
 
 // The rows of formats.def, in its order.
 std::span<const Format> all_formats();
-// Throws Error(kBadArgument) with the names there are.
+std::span<const KvFormat> all_kv_formats();
+// A row, or a row + a KV format. Throws Error(kBadArgument) with the names there are.
 Format format(std::string_view name);
 
 }  // namespace trimeter

@@ -60,7 +60,8 @@ void check_format_fits(const ModelSpec& model, const Format& format) {
 }
 
 KvLayout kv_layout(const ModelSpec& model, const Format& format, int64_t block_size) {
-  return {model.n_layers, model.n_kv_heads, model.head_dim, block_size, dense_dtype(model, format)};
+  return {model.n_layers, model.n_kv_heads, model.head_dim, block_size,
+          format.kv_dtype.value_or(dense_dtype(model, format))};
 }
 
 MemoryBreakdown weight_ledger(const ModelSpec& model, const Format& format) {

@@ -65,6 +65,7 @@ std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, co
   const int64_t layers = model.n_layers, hidden = model.hidden_size, inter = model.intermediate_size;
   const int64_t q_width = model.n_heads * model.head_dim, kv_width = 2 * model.n_kv_heads * model.head_dim;
   const int64_t dense_bytes = size_of(dense_dtype(model, format));
+  const int64_t kv_bytes = kv_layout(model, format, kKvRun).block_bytes() / (kKvRun * layers);  // of a token and layer
   const int64_t visible = visible_tokens(step);
   const auto as_flops = [](int64_t operations) { return static_cast<double>(operations); };
 
@@ -75,10 +76,10 @@ std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, co
   const int64_t rope_elements = n * (q_width + kv_width / 2);
   ops.push_back(elementwise_cost("rope", layers, n, rope_elements * 2 * kF32Bytes, as_flops(rope_elements * 3)));
   ops.push_back(elementwise_cost("kv_write", layers, n, n * kv_width * kF32Bytes, 0));
-  ops.back().kv_bytes = n * kv_width * dense_bytes;
+  ops.back().kv_bytes = n * kv_bytes;
   ops.push_back(elementwise_cost("attention", layers, n, n * q_width * 2 * kF32Bytes,
                                  4.0 * static_cast<double>(visible) * static_cast<double>(q_width)));
-  ops.back().kv_bytes = visible * kv_width * dense_bytes;
+  ops.back().kv_bytes = visible * kv_bytes;
   ops.push_back(elementwise_cost("silu_mul", layers, n, n * inter * 3 * kF32Bytes, as_flops(n * inter * 5)));
   add_layers(ops, model, format, n);
   if (step.n_logit_rows > 0) {

@@ -46,47 +46,93 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* y) {
   }
 }
 
-// The dtypes of the cache.
+// The dtypes of the cache. kTokenScales: a scale for each token; otherwise KvScale's.
 struct Bf16 {
   using Element = uint16_t;
+  static constexpr bool kTokenScales = false;
   static F32x16 load16(const Element* p) { return load_bf16(p); }
-  static void store16(Element* p, F32x16 x) { store_bf16(p, x); }
+  static void store16(Element* p, F32x16 x, float) { store_bf16(p, x); }
 };
 struct F16 {
   using Element = uint16_t;
+  static constexpr bool kTokenScales = false;
   static F32x16 load16(const Element* p) { return load_f16(p); }
-  static void store16(Element* p, F32x16 x) { store_f16(p, x); }
+  static void store16(Element* p, F32x16 x, float) { store_f16(p, x); }
 };
 struct F32 {
   using Element = float;
+  static constexpr bool kTokenScales = false;
   static F32x16 load16(const Element* p) { return load(p); }
-  static void store16(Element* p, F32x16 x) { store(p, x); }
+  static void store16(Element* p, F32x16 x, float) { store(p, x); }
+};
+struct E4M3 {
+  using Element = uint8_t;
+  static constexpr bool kTokenScales = false;
+  static F32x16 load16(const Element* p) { return load_e4m3(p); }
+  static void store16(Element* p, F32x16 x, float scale) {
+    float values[16];
+    store(values, div(x, set1(scale)));
+    for (int i = 0; i < 16; ++i) p[i] = e4m3_from_float(values[i]);
+  }
+};
+struct I8 {
+  using Element = int8_t;
+  static constexpr bool kTokenScales = true;
+  static F32x16 load16(const Element* p) { return load_i8(p); }
+  static void store16(Element* p, F32x16 x, float scale) {
+    float values[16];
+    store(values, x);
+    for (int i = 0; i < 16; ++i) {
+      const float code = scale > 0 ? __builtin_nearbyintf(values[i] / scale) : 0.0f;
+      p[i] = static_cast<int8_t>(code > 127 ? 127 : code < -127 ? -127 : code);
+    }
+  }
 };
 
 constexpr int kRun = static_cast<int>(kKvRun);
 
+// What the token's elements are multiples of; stores it where the token keeps its own.
 template <class E>
-void write_token(char* k_slot, char* v_slot, int64_t head_dim, const float* k, const float* v) {
-  auto* k_out = reinterpret_cast<typename E::Element*>(k_slot);
-  auto* v_out = reinterpret_cast<typename E::Element*>(v_slot);
+float scale_of(const float* x, int64_t n, float layer_scale, char* slot) {
+  if constexpr (E::kTokenScales) {
+    F32x16 largest = set1(0);
+    for (int64_t i = 0; i < n; i += 16) largest = max(largest, abs(load_n(x + i, n - i)));
+    const uint16_t scale = f16_from_float(reduce_max(largest) / 127);
+    __builtin_memcpy(slot, &scale, sizeof scale);
+    return f16_to_float(scale);
+  }
+  return layer_scale;
+}
+
+template <class E>
+void write_token(const KvWriteArgs& args) {
+  auto* k_out = reinterpret_cast<typename E::Element*>(args.k_slot);
+  auto* v_out = reinterpret_cast<typename E::Element*>(args.v_slot);
+  const int64_t head_dim = args.head_dim;
+  const float k_scale = scale_of<E>(args.k, head_dim, args.scale.k, args.k_scale_slot);
+  const float v_scale = scale_of<E>(args.v, head_dim, args.scale.v, args.v_scale_slot);
   for (int64_t d = 0; d < head_dim; d += 16) {
     const int64_t n = head_dim - d < 16 ? head_dim - d : 16;
     typename E::Element rounded_k[16], rounded_v[16];
-    E::store16(rounded_k, load_n(k + d, n));
-    E::store16(rounded_v, load_n(v + d, n));
+    E::store16(rounded_k, load_n(args.k + d, n), k_scale);
+    E::store16(rounded_v, load_n(args.v + d, n), v_scale);
     for (int64_t i = 0; i < n; ++i) k_out[(d + i) * kRun] = rounded_k[i];
     for (int64_t i = 0; i < n; ++i) v_out[d + i] = rounded_v[i];
   }
 }
 
-void kv_write(char* k_slot, char* v_slot, DType dtype, int64_t head_dim, const float* k, const float* v) {
-  switch (dtype) {
+void kv_write(const KvWriteArgs& args) {
+  switch (args.dtype) {
     case DType::kBF16:
-      return write_token<Bf16>(k_slot, v_slot, head_dim, k, v);
+      return write_token<Bf16>(args);
     case DType::kF16:
-      return write_token<F16>(k_slot, v_slot, head_dim, k, v);
+      return write_token<F16>(args);
+    case DType::kF8E4M3:
+      return write_token<E4M3>(args);
+    case DType::kI8:
+      return write_token<I8>(args);
     default:
-      return write_token<F32>(k_slot, v_slot, head_dim, k, v);
+      return write_token<F32>(args);
   }
 }
 
@@ -160,9 +206,16 @@ void attend(const AttentionArgs& args, const float* q, float* out) {
     const auto* v = reinterpret_cast<const typename E::Element*>(block + kv.v_offset) + offset;
 
     F32x16 scores[H];
-    score_run<E, H>(k, q, head_dim, args.scale, scores);
+    [[maybe_unused]] F32x16 k_scales, v_scales;  // of the run's tokens
+    score_run<E, H>(k, q, head_dim, args.scale * args.kv_scale.k, scores);
+    if constexpr (E::kTokenScales) {
+      k_scales = load_f16(reinterpret_cast<const uint16_t*>(block + kv.scales_offset) + begin % kv.block_size);
+      v_scales =
+          load_f16(reinterpret_cast<const uint16_t*>(block + kv.v_offset + kv.scales_offset) + begin % kv.block_size);
+    }
     float p[H][kRun];
     for (int h = 0; h < H; ++h) {
+      if constexpr (E::kTokenScales) scores[h] = mul(scores[h], k_scales);
       scores[h] = fill_from(scores[h], n_tokens, -__builtin_inff());
       const float maximum = reduce_max(scores[h]);
       if (maximum > maxima[h]) {
@@ -173,14 +226,17 @@ void attend(const AttentionArgs& args, const float* q, float* out) {
       }
       const F32x16 weights = exp(sub(scores[h], set1(maxima[h])));
       sums[h] = add(sums[h], weights);
-      store(p[h], weights);
+      if constexpr (E::kTokenScales)
+        store(p[h], mul(weights, v_scales));
+      else
+        store(p[h], weights);
     }
     int64_t c = 0;
     for (; c + 16 * kChannelVectors <= head_dim; c += 16 * kChannelVectors)
       add_values<E, H, kChannelVectors>(v + c, p, n_tokens, head_dim, 16 * kChannelVectors, out + c);
     for (; c < head_dim; c += 16) add_values<E, H, 1>(v + c, p, n_tokens, head_dim, head_dim - c, out + c);
   }
-  for (int h = 0; h < H; ++h) scale_row(out + h * head_dim, head_dim, set1(1.0f / reduce_add(sums[h])));
+  for (int h = 0; h < H; ++h) scale_row(out + h * head_dim, head_dim, set1(args.kv_scale.v / reduce_add(sums[h])));
 }
 
 template <class E, int H>
@@ -203,6 +259,10 @@ void attention(const AttentionArgs& args) {
       return attend_group<Bf16>(args);
     case DType::kF16:
       return attend_group<F16>(args);
+    case DType::kF8E4M3:
+      return attend_group<E4M3>(args);
+    case DType::kI8:
+      return attend_group<I8>(args);
     default:
       return attend_group<F32>(args);
   }

@@ -88,6 +88,18 @@ TM_FN __m256 load_f16x8(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 TM_FN F32x16 load_f16(const uint16_t* p) { return {load_f16x8(p), load_f16x8(p + 8)}; }
+// With the sign bit apart and its other bits one to the right of the upper byte, a code is an IEEE half of the same
+// value times 2^-8, subnormals included. No NaNs.
+TM_FN __m256 load_e4m3x8(const uint8_t* p) {
+  const __m128i upper = _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), 8);
+  const __m128i halves = _mm_and_si128(_mm_srai_epi16(upper, 1), _mm_set1_epi16(static_cast<short>(0xbf80)));
+  return _mm256_mul_ps(_mm256_cvtph_ps(halves), _mm256_set1_ps(256));
+}
+TM_FN F32x16 load_e4m3(const uint8_t* p) { return {load_e4m3x8(p), load_e4m3x8(p + 8)}; }
+TM_FN __m256 load_i8x8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+TM_FN F32x16 load_i8(const int8_t* p) { return {load_i8x8(p), load_i8x8(p + 8)}; }
 TM_FN __m128i to_f16(__m256 a) { return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 TM_FN void store_f16(uint16_t* p, F32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), to_f16(a.lo));

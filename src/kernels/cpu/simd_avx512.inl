@@ -55,6 +55,17 @@ TM_FN F32x16 round_to_bf16(F32x16 a) {
 TM_FN F32x16 load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
+// With the sign bit apart and its other bits one to the right of the upper byte, a code is an IEEE half of the same
+// value times 2^-8, subnormals included. No NaNs.
+TM_FN F32x16 load_e4m3(const uint8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m256i upper = _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 8);
+  const __m256i halves = _mm256_and_si256(_mm256_srai_epi16(upper, 1), _mm256_set1_epi16(static_cast<short>(0xbf80)));
+  return {_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(256))};
+}
+TM_FN F32x16 load_i8(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
 TM_FN __m256i to_f16(F32x16 a) { return _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 TM_FN void store_f16(uint16_t* p, F32x16 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_f16(a)); }
 TM_FN F32x16 round_to_f16(F32x16 a) { return {_mm512_cvtph_ps(to_f16(a))}; }

@@ -19,6 +19,8 @@ TM_FN void store_n(float* p, F32x16 a, int64_t n) {
 TM_FN void store(float* p, F32x16 a) { store_n(p, a, 16); }
 TM_FN F32x16 load_bf16(const uint16_t* p) { TM_LANES(bf16_to_float(p[i])); }
 TM_FN F32x16 load_f16(const uint16_t* p) { TM_LANES(f16_to_float(p[i])); }
+TM_FN F32x16 load_e4m3(const uint8_t* p) { TM_LANES(e4m3_to_float(p[i])); }
+TM_FN F32x16 load_i8(const int8_t* p) { TM_LANES(static_cast<float>(p[i])); }
 TM_FN void store_bf16(uint16_t* p, F32x16 a) {
   for (int i = 0; i < 16; ++i) p[i] = bf16_from_float(a.v[i]);
 }
