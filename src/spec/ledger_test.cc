@@ -67,6 +67,9 @@ TEST(Ledger, DenseDtypeFollowsTheFormatThenTheCheckpoint) {
 
 TEST(Ledger, BlocksAreTheFloorOfWhatIsLeft) {
   EXPECT_EQ(kv_layout(demo_spec(), format("bf16"), 16).block_bytes(), 2 * 6 * 2 * 64 * 2 * 16);
+  EXPECT_EQ(kv_layout(demo_spec(), format("awq+kv-fp8"), 16).block_bytes(), 2 * 6 * 2 * 64 * 16);
+  EXPECT_EQ(kv_layout(demo_spec(), format("bf16+kv-int8"), 16).block_bytes(), 2 * 6 * 2 * (64 + 2) * 16);
+  EXPECT_THROW(format("bf16+kv-int3"), Error);
   MemoryBreakdown memory;
   memory.weights_bytes = 300;
   memory.activation_bytes = 150;
