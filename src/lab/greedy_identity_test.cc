@@ -182,7 +182,8 @@ TEST_P(OnEveryIsa, GreedyTokensOfATinyModelAreThoseOfAPromptAlone) {
   const std::filesystem::path tiny = source_dir() / "tests/golden/logits/qwen2_untied";
   const Format row = rtn_format(tested_formats()[std::get<0>(GetParam())]);
   ThreadPool pool(1);
-  const ModelWeights weights = load_weights(tiny, make_model_spec(read_hf_config(tiny)), row, {}, pool);
+  const LoadOptions options{.calibration = prompts, .on_progress = {}};  // scales of an fp8 KV cache
+  const ModelWeights weights = load_weights(tiny, make_model_spec(read_hf_config(tiny)), row, options, pool);
   expect_identity(weights, prompts, 17, std::get<1>(GetParam()));
 }
 
