@@ -257,12 +257,12 @@ MemoryBreakdown ModelWeights::memory() const {
   for (const LayerWeights& layer : layers) {
     memory.norm_bytes += float_bytes(layer.input_norm) + float_bytes(layer.post_attention_norm);
     for (const LinearWeight* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) {
-      memory.linear_bytes += linear->packed.values.size() + linear->packed.scales.size();
-      memory.scales_bytes += linear->packed.scales.size();
+      memory.linear_bytes += linear->packed.bytes().total();
+      memory.scales_bytes += linear->packed.bytes().scales;
       memory.norm_bytes += float_bytes(linear->bias);
     }
   }
-  memory.embedding_bytes = lm_head.packed.values.size() + lm_head.packed.scales.size();
+  memory.embedding_bytes = lm_head.packed.bytes().total();
   if (!spec.tie_word_embeddings)
     memory.embedding_bytes +=
         embedding_rows.size() > 0 ? embedding_rows.size() : static_cast<int64_t>(embedding.bytes.size());

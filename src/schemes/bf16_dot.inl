@@ -37,9 +37,8 @@ TM_FN void prepare_bf16(const PrepareArgs& args) {
 #if defined(TM_ISA_avx512_bf16)
   const int64_t stride = input_stride_bytes(args.in, 2);
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    const float* x = args.x + t * args.in;
     auto* out = reinterpret_cast<uint16_t*>(args.values + t * stride);
-    for (int64_t k = 0; k < args.in; k += 16) store_bf16(out + k, load_n(x + k, args.in - k));
+    for (int64_t k = 0; k < args.in; k += 16) store_bf16(out + k, load_input(args, t, k));
   }
 #else
   prepare_f32(args, [](F32x16 x) { return round_to_bf16(x); });

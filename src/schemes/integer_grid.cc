@@ -16,7 +16,8 @@ IntegerGrid::Point IntegerGrid::fit(std::span<const float> values, float shrink)
   const auto [least, largest] = std::ranges::minmax(values);
   const auto codes = static_cast<float>(max_code());
   const auto stored = [&](float range) {
-    return f16_to_float(f16_from_float(std::clamp(range / codes, kLeastRange / codes, kF16Max)));
+    const float scale = std::clamp(range / codes, kLeastRange / codes, kF16Max);
+    return f32_scales ? scale : f16_to_float(f16_from_float(scale));
   };
   if (!zero_points)
     return {stored(2 * shrink * std::max(std::fabs(least), std::fabs(largest))), static_cast<uint8_t>(middle())};

@@ -1,7 +1,7 @@
 // The grid of integer weights: w = (q - z) * s, q a code of `bits` bits, with a scale s and a zero point z for each row
 // and group of inputs. Without zero points z is the middle, 2^(bits-1), and codes are two's complement with the sign
-// bit flipped, as GPTQ and compressed-tensors pack them. Scales are rounded to the 16 bits they are stored in before
-// codes are chosen.
+// bit flipped, as GPTQ and compressed-tensors pack them. Scales are rounded to what they are stored in, fp16 or f32,
+// before codes are chosen.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -12,6 +12,7 @@ struct IntegerGrid {
   int bits;            // 4 or 8
   bool zero_points;    // z is stored; else the middle
   int64_t group_size;  // inputs that share s and z; 0: a whole row
+  bool f32_scales = false;
 
   int max_code() const { return (1 << bits) - 1; }
   int middle() const { return 1 << (bits - 1); }

@@ -4,13 +4,13 @@
 
 namespace trimeter {
 
-#define TM_SCHEME(name) const Scheme& name##_scheme();
+#define TM_SCHEME(folder, name) const Scheme& name##_scheme();
 #include "schemes/schemes.def"
 #undef TM_SCHEME
 
 std::span<const Scheme* const> all_schemes() {
   static const Scheme* const kSchemes[] = {
-#define TM_SCHEME(name) &name##_scheme(),
+#define TM_SCHEME(folder, name) &name##_scheme(),
 #include "schemes/schemes.def"
 #undef TM_SCHEME
   };

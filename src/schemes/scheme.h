@@ -41,7 +41,9 @@ struct CanonicalWeight {
   std::vector<uint8_t> codes;
   std::vector<float> scales;  // [out or 1, n_groups or 1], as the scheme says; block 128 x 128: [out blocks, in blocks]
   std::vector<uint8_t> zeros;  // [out, n_groups] if the scheme has zero points
-  float input_scale = 0;       // of activations, schemes with a static one
+  // What the scales are in memory, in schemes that keep them in 16 bits: kF16 or kBF16. Each must be exact in it.
+  DType scale_dtype = DType::kF16;
+  float input_scale = 0;  // of activations, schemes with a static one; quantize_rtn, which sees none, leaves 1
   // Act-order, schemes that have it: the group of each input [in], every group with group_size of them (GPTQ's g_idx).
   std::vector<int32_t> group_of_input;
 };
@@ -56,11 +58,12 @@ struct SchemeInfo {
   std::string_view title;             // "W4A16 per-group(128), zero points"
   double bits_per_weight;             // of the values alone
   int64_t group_size;                 // along `in`; 0: the scheme has no groups
-  DType activation;                   // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3
+  DType activation;                   // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3, kI8
   std::string_view requested;         // arithmetic asked for: "bf16", "fp8", "int8", "fp32"
   // Values of a token that share a scale, schemes with quantized activations; 0: all of them.
   int64_t activation_group = 0;
   const IntegerGrid* grid = nullptr;  // of the codes, for algorithms that choose them one by one; nullptr: none
+  bool static_input = false;          // activations are quantized with the weight's input_scale
 };
 
 // Which kernel a linear of this scheme gets on a machine: pure, printable, the same for loader, cost model and report.
@@ -75,18 +78,23 @@ struct KernelPlan {
 struct PreparedInput {
   int64_t n_tokens = 0, in = 0;
   char* values = nullptr;  // [n_tokens] rows of bf16 or f32, as the kernel of this ISA wants, input_stride_bytes apart
-  float* row_scales = nullptr;  // [n_tokens], schemes with quantized activations; else nullptr
-  float* group_sums =
-      nullptr;  // [n_tokens, n_groups], schemes with zero points: sums of the values as multiplied; else nullptr
+  float* row_scales = nullptr;  // [n_tokens] or [n_tokens, n_groups], schemes with quantized activations; else nullptr
+  // [n_tokens, n_groups], schemes whose codes are off by a constant (zero points): sums of the values as multiplied
+  float* group_sums = nullptr;
 };
 
 struct PackedWeight {
   MatShape shape;
   Buffer values, scales;      // sizes are the ledger's, with rows padded to a multiple of 16 (WeightBytes says so)
   float tensor_scale = 1.0f;  // schemes with one scale per tensor
-  float input_scale = 0;      // as CanonicalWeight's
+  DType scale_dtype = DType::kF16;
+  float input_scale = 0;  // as CanonicalWeight's
   // Act-order: packed column k is input input_order[k]; empty if they lie in their own order. In WeightBytes: scales.
   std::vector<int32_t> input_order;
+
+  WeightBytes bytes() const {
+    return {values.size(), scales.size() + static_cast<int64_t>(input_order.size() * sizeof(int32_t))};
+  }
 };
 
 class Scheme {

@@ -1,6 +1,7 @@
 // What every scheme of schemes.def promises, on every ISA that this CPU runs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -22,6 +23,9 @@ std::vector<float> random_floats(int64_t n, uint32_t seed, float scale = 1) {
   return values;
 }
 
+// Integers on both sides, in blocks with scales and minimums of their own.
+bool is_ggml(const SchemeInfo& info) { return info.activation == DType::kI8 && info.activation_group > 0; }
+
 // As ggml quantizes activations (schemes/ggml/ggml_scheme.h).
 std::vector<double> reference_blocks(int64_t group, const std::vector<float>& x) {
   std::vector<double> values(x.size());
@@ -42,29 +46,41 @@ std::vector<double> block_sizes(const std::vector<float>& w, int64_t group) {
   return sizes;
 }
 
+// Small enough that inputs of standard deviation 1 saturate, of e4m3 and of int8.
+float static_scale(DType activation) { return activation == DType::kI8 ? 0.017f : 0.0061f; }
+
+// Inputs that share a scale, as the multiply sees them, by the scalar formulas.
+void quantize_inputs(const SchemeInfo& info, std::span<const float> x, double* values) {
+  float amax = 0;
+  for (const float value : x) amax = std::max(amax, std::fabs(value));
+  const bool is_int8 = info.activation == DType::kI8;
+  const float least = info.activation_group > 0 ? 1e-10f / kE4M3Max : 1 / (kE4M3Max * 512);
+  float scale = is_int8 ? amax / 127 : std::max(amax / kE4M3Max, least);
+  if (info.static_input) scale = static_scale(info.activation);
+  for (size_t i = 0; i < x.size(); ++i)
+    if (is_int8) {
+      const float code = info.static_input ? x[i] / scale : x[i] * (amax > 0 ? 127 / amax : 0);
+      values[i] = std::clamp(std::nearbyint(double{code}), -128.0, 127.0) * scale;
+    } else {
+      const float code = info.static_input ? x[i] * (1 / scale) : x[i] / scale;
+      values[i] = double{e4m3_to_float(e4m3_from_float(code))} * scale;
+    }
+}
+
 // The input as the multiply sees it, by the scalar formulas.
 std::vector<double> reference_input(const SchemeInfo& info, const std::vector<float>& x, int64_t in) {
-  const DType activation = info.activation;
-  if (info.activation_group > 0) return reference_blocks(info.activation_group, x);
   std::vector<double> values(x.size());
-  for (size_t begin = 0; begin < x.size(); begin += in) {
-    float amax = 0;
-    for (int64_t k = 0; k < in; ++k) amax = std::max(amax, std::fabs(x[begin + k]));
-    const float scale = std::max(amax / kE4M3Max, 1 / (kE4M3Max * 512));
-    for (size_t i = begin; i < begin + in; ++i) switch (activation) {
-        case DType::kBF16:
-          values[i] = bf16_to_float(bf16_from_float(x[i]));
-          break;
-        case DType::kF16:
-          values[i] = f16_to_float(f16_from_float(x[i]));
-          break;
-        case DType::kF8E4M3:
-          values[i] = double{e4m3_to_float(e4m3_from_float(x[i] / scale))} * scale;
-          break;
-        default:
-          values[i] = x[i];
-      }
+  const DType activation = info.activation;
+  if (is_ggml(info)) return reference_blocks(info.activation_group, x);
+  if (activation == DType::kF8E4M3 || activation == DType::kI8) {
+    const int64_t n = info.activation_group > 0 ? info.activation_group : in;
+    for (size_t i = 0; i < x.size(); i += n) quantize_inputs(info, std::span(x).subspan(i, n), &values[i]);
+    return values;
   }
+  for (size_t i = 0; i < x.size(); ++i)
+    values[i] = activation == DType::kBF16  ? bf16_to_float(bf16_from_float(x[i]))
+                : activation == DType::kF16 ? f16_to_float(f16_from_float(x[i]))
+                                            : x[i];
   return values;
 }
 
@@ -81,6 +97,8 @@ Problem make_problem(const Scheme& scheme, MatShape shape, ThreadPool& pool) {
   p.x = random_floats(kMaxTokens * shape.in, 2);
   const DenseRows part{reinterpret_cast<const std::byte*>(p.dense.data()), DType::kF32, shape.out};
   p.canonical = scheme.quantize_rtn({&part, 1}, shape);
+  if (scheme.info().static_input) p.canonical.input_scale = static_scale(scheme.info().activation);
+  std::shuffle(p.canonical.group_of_input.begin(), p.canonical.group_of_input.end(), std::mt19937(7));
   p.w = scheme.dequantize(p.canonical);
   p.packed = scheme.pack(p.canonical, pool);
   return p;
@@ -124,11 +142,14 @@ class SchemeSuite : public testing::TestWithParam<const Scheme*> {
   ThreadPool pool{2};
 };
 
+// Its codes follow from scales and values; ggml's are searched.
+class SchemeOfOneGrid : public SchemeSuite {};
+
 TEST_P(SchemeSuite, LedgerIsWhatPackTakes) {
   for (const MatShape shape : test_shapes(scheme)) {
     const Problem p = make_problem(scheme, shape, pool);
-    EXPECT_EQ(p.packed.values.size(), scheme.bytes(shape).values);
-    EXPECT_EQ(p.packed.scales.size(), scheme.bytes(shape).scales);
+    EXPECT_EQ(p.packed.bytes().values, scheme.bytes(shape).values);
+    EXPECT_EQ(p.packed.bytes().scales, scheme.bytes(shape).scales);
   }
   const MatShape whole{128, 512};
   EXPECT_EQ(static_cast<double>(scheme.bytes(whole).values) * 8, 128 * 512 * scheme.info().bits_per_weight);
@@ -146,6 +167,34 @@ TEST_P(SchemeSuite, UnpackGivesBackWhatWasPacked) {
   }
 }
 
+// Where a weight's scale and zero point are, in schemes on an integer grid.
+int64_t group_index(const Scheme& scheme, const CanonicalWeight& weight, int64_t row, int64_t k) {
+  const int64_t group_size = scheme.info().grid->group_size;
+  if (group_size == 0) return row;
+  const int64_t group = weight.group_of_input.empty() ? k / group_size : weight.group_of_input[k];
+  return row * (weight.shape.in / group_size) + group;
+}
+
+TEST_P(SchemeOfOneGrid, QuantizingWhatWasDequantizedGivesTheSameCodes) {
+  for (const MatShape shape : test_shapes(scheme)) {
+    const Problem p = make_problem(scheme, shape, pool);
+    if (const IntegerGrid* grid = scheme.info().grid) {  // on the grid that it has: the values' range may be narrower
+      for (int64_t i = 0; i < shape.out * shape.in; ++i) {
+        const int64_t g = group_index(scheme, p.canonical, i / shape.in, i % shape.in);
+        const auto zero = grid->zero_points ? p.canonical.zeros[g] : static_cast<uint8_t>(grid->middle());
+        ASSERT_EQ(grid->code(p.w[i], {p.canonical.scales[g], zero}), p.canonical.codes[i]) << i;
+      }
+    } else {
+      const DenseRows part{reinterpret_cast<const std::byte*>(p.w.data()), DType::kF32, shape.out};
+      const CanonicalWeight again = scheme.quantize_rtn({&part, 1}, shape);
+      ASSERT_EQ(again.codes, p.canonical.codes);
+      if (again.codes.empty()) {
+        ASSERT_EQ(scheme.dequantize(again), p.w);
+      }
+    }
+  }
+}
+
 // A chain over k rounds each addition once and, where it isn't fused, each product: (k + 1) units of sum |x w|; scales
 // of tokens, tensor and groups round a few times more. With zero points the chain runs over q - 8 and the sum of x,
 // whose terms are at most 16 scales in size. With ggml's blocks it runs over unsigned codes, their offset and the
@@ -155,9 +204,8 @@ TEST_P(SchemeSuite, MultiplyIsWithinTheBoundOfADoubleSum) {
   for (const MatShape shape : test_shapes(scheme)) {
     const Problem p = make_problem(scheme, shape, pool);
     const std::vector<double> x = reference_input(scheme.info(), p.x, shape.in);
-    const int64_t n_groups = scheme.info().group_size > 0 ? shape.in / scheme.info().group_size : 0;
     std::vector<double> blocks;
-    if (scheme.info().activation_group > 0) blocks = block_sizes(p.w, scheme.info().group_size);
+    if (is_ggml(scheme.info())) blocks = block_sizes(p.w, scheme.info().group_size);
     std::vector<double> want(kMaxTokens * shape.out), bound(want.size());
     for (int64_t t = 0; t < kMaxTokens; ++t)
       for (int64_t i = 0; i < shape.out; ++i) {
@@ -166,8 +214,8 @@ TEST_P(SchemeSuite, MultiplyIsWithinTheBoundOfADoubleSum) {
           const double w = p.w[i * shape.in + k], xk = x[t * shape.in + k];
           sum += w * xk;
           double term = std::fabs(w);
-          if (!p.canonical.zeros.empty()) term = 16 * p.canonical.scales[i * n_groups + k / scheme.info().group_size];
-          if (scheme.info().activation_group > 0) term = 4 * blocks[i * n_groups + k / scheme.info().group_size];
+          if (!p.canonical.zeros.empty()) term = 16 * p.canonical.scales[group_index(scheme, p.canonical, i, k)];
+          if (is_ggml(scheme.info())) term = 4 * blocks[(i * shape.in + k) / scheme.info().group_size];
           size += std::fabs(xk) * term;
         }
         want[t * shape.out + i] = sum;
@@ -273,6 +321,15 @@ TEST_P(SchemeSuite, PlanSaysWhatRunsAndWhyItDiffers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SchemeSuite, testing::ValuesIn(all_schemes().begin(), all_schemes().end()),
+                         [](const auto& test) { return std::string(test.param->info().name); });
+
+std::vector<const Scheme*> schemes_of_one_grid() {
+  std::vector<const Scheme*> schemes;
+  for (const Scheme* scheme : all_schemes())
+    if (!is_ggml(scheme->info())) schemes.push_back(scheme);
+  return schemes;
+}
+INSTANTIATE_TEST_SUITE_P(All, SchemeOfOneGrid, testing::ValuesIn(schemes_of_one_grid()),
                          [](const auto& test) { return std::string(test.param->info().name); });
 
 TEST(Registry, FindsByNameAndNamesWhatThereIs) {

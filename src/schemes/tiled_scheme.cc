@@ -4,14 +4,22 @@
 
 namespace trimeter {
 
+TiledScheme::TiledScheme(const SchemeInfo& info, Layout layout, std::span<const SchemeKernels* const> kernels)
+    : info_(info), layout_(layout), kernels_(kernels) {
+  TM_CHECK(info.group_size == 0 || (kMaxGroup % info.group_size == 0 && info.group_size % layout.step == 0),
+           "{}: groups of {}", info.name, info.group_size);
+}
+
 WeightBytes TiledScheme::bytes(MatShape shape) const {
-  return {.values = values_offset(shape, padded_rows(shape.out)),
-          .scales = scales_offset(shape, padded_rows(shape.out))};
+  const int64_t order = layout_.input_order ? shape.in * static_cast<int64_t>(sizeof(int32_t)) : 0;
+  return {.values = values_offset(shape, padded_rows(shape.out)), .scales = scales_bytes(shape) + order};
 }
 
 std::string TiledScheme::refuses(MatShape shape) const {
-  if (shape.out > 0 && shape.in > 0) return "";
-  return fmt::format("the shape {} x {} is empty", shape.out, shape.in);
+  if (shape.out <= 0 || shape.in <= 0) return fmt::format("the shape {} x {} is empty", shape.out, shape.in);
+  if (info_.group_size > 0 && shape.in % info_.group_size != 0)
+    return fmt::format("in = {} is not a multiple of the group size {}", shape.in, info_.group_size);
+  return "";
 }
 
 KernelPlan TiledScheme::plan(Isa isa) const {
@@ -25,7 +33,8 @@ KernelPlan TiledScheme::plan(Isa isa) const {
 
 int64_t TiledScheme::prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const {
   int64_t bytes = Arena::bytes_for(n_tokens * input_stride_bytes(in, kernels(isa).x_element_bytes));
-  if (layout_.token_scales) bytes += Arena::bytes_for(n_tokens * static_cast<int64_t>(sizeof(float)));
+  if (const int64_t n = n_tokens * scales_per_token(in); n > 0)
+    bytes += Arena::bytes_for(n * static_cast<int64_t>(sizeof(float)));
   if (layout_.group_sums) bytes += Arena::bytes_for(n_tokens * n_groups(in) * static_cast<int64_t>(sizeof(float)));
   return bytes;
 }
@@ -33,17 +42,27 @@ int64_t TiledScheme::prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const
 PreparedInput TiledScheme::take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa isa) const {
   PreparedInput prepared{.n_tokens = n_tokens, .in = in};
   prepared.values = arena.take<char>(n_tokens * input_stride_bytes(in, kernels(isa).x_element_bytes));
-  if (layout_.token_scales) prepared.row_scales = arena.take<float>(n_tokens);
+  if (const int64_t n = n_tokens * scales_per_token(in); n > 0) prepared.row_scales = arena.take<float>(n);
   if (layout_.group_sums) prepared.group_sums = arena.take<float>(n_tokens * n_groups(in));
   return prepared;
 }
 
-void TiledScheme::prepare(const PackedWeight&, const float* x, int64_t token_begin, int64_t token_end,
+int64_t TiledScheme::scales_per_token(int64_t in) const {
+  if (layout_.input_scales == InputScales::kNone) return 0;
+  return layout_.input_scales == InputScales::kPerToken ? 1 : n_groups(in);
+}
+
+void TiledScheme::prepare(const PackedWeight& weight, const float* x, int64_t token_begin, int64_t token_end,
                           const PreparedInput& prepared, Isa isa) const {
+  TM_CHECK(prepared.in == weight.shape.in, "{}: x is {} wide, w is {} x {}", info_.name, prepared.in, weight.shape.out,
+           weight.shape.in);
   kernels(isa).prepare({.x = x,
                         .in = prepared.in,
                         .token_begin = token_begin,
                         .token_end = token_end,
+                        .n_groups = n_groups(prepared.in),
+                        .input_scale = info_.static_input ? weight.input_scale : 0,
+                        .input_order = weight.input_order.empty() ? nullptr : weight.input_order.data(),
                         .values = prepared.values,
                         .row_scales = prepared.row_scales,
                         .group_sums = prepared.group_sums});
@@ -57,8 +76,12 @@ void TiledScheme::multiply(const PackedWeight& weight, const PreparedInput& x, i
            info_.name, row_begin, row_end, weight.shape.out);
   kernels(isa).multiply({.values = weight.values.as<char>(),
                          .scales = weight.scales.as<char>(),
+                         .scale_rows = layout_.scale_rows,
+                         .group_bytes = layout_.group_bytes,
+                         .bf16_scales = weight.scale_dtype == DType::kBF16,
                          .out = weight.shape.out,
                          .in = weight.shape.in,
+                         .n_groups = n_groups(weight.shape.in),
                          .tensor_scale = weight.tensor_scale,
                          .x = x.values,
                          .row_scales = x.row_scales,
@@ -83,7 +106,7 @@ PackedWeight TiledScheme::take_packed(MatShape shape) const {
   PackedWeight packed;
   packed.shape = shape;
   packed.values = Buffer(sizes.values, "packed weight");
-  packed.scales = Buffer(sizes.scales, "packed scales");
+  packed.scales = Buffer(scales_bytes(shape), "packed scales");
   return packed;
 }
 
@@ -93,7 +116,11 @@ int64_t TiledScheme::values_offset(MatShape shape, int64_t tile) const {
 }
 
 int64_t TiledScheme::scales_offset(MatShape shape, int64_t tile) const {
-  return tile / kRowVector * n_groups(shape.in) * layout_.group_bytes;
+  return tile / layout_.scale_rows * n_groups(shape.in) * layout_.group_bytes;
+}
+
+int64_t TiledScheme::scales_bytes(MatShape shape) const {
+  return scales_offset(shape, round_up(shape.out, layout_.scale_rows));
 }
 
 }  // namespace trimeter

@@ -22,16 +22,19 @@ class TiledScheme : public Scheme {
                 const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const final;
 
  protected:
+  enum class InputScales { kNone, kPerToken, kPerTokenAndGroup };
   struct Layout {
-    int64_t step;               // `in` is padded to a multiple of it
-    int64_t group_bytes = 0;    // scales and zero points of 16 rows and one group
-    bool token_scales = false;  // activations have a scale per token
-    bool group_sums = false;    // the kernel wants sums of the input per group
+    int64_t step;                     // `in` is padded to a multiple of it
+    int64_t group_bytes = 0;          // scales and zero points of scale_rows rows and one group
+    int64_t scale_rows = kRowVector;  // a multiple of 16
+    bool input_order = false;         // act-order
+    bool group_sums = false;          // the kernel wants sums of the input per group
+    InputScales input_scales = InputScales::kNone;
   };
-  TiledScheme(const SchemeInfo& info, Layout layout, std::span<const SchemeKernels* const> kernels)
-      : info_(info), layout_(layout), kernels_(kernels) {}
+  TiledScheme(const SchemeInfo& info, Layout layout, std::span<const SchemeKernels* const> kernels);
 
-  int64_t n_groups(int64_t in) const { return info_.group_size > 0 ? in / info_.group_size : 0; }
+  // A row without groups is one.
+  int64_t n_groups(int64_t in) const { return info_.group_size > 0 ? in / info_.group_size : 1; }
   // Throws Error(kUnsupported) with the reason of refuses().
   void check_shape(MatShape shape) const;
   // Zeroed buffers of the ledger's size.
@@ -39,11 +42,14 @@ class TiledScheme : public Scheme {
   // Bytes before the tile that begins at row `tile`.
   int64_t values_offset(MatShape shape, int64_t tile) const;
   int64_t scales_offset(MatShape shape, int64_t tile) const;
+  // Bytes of a packed weight's buffer of scales.
+  int64_t scales_bytes(MatShape shape) const;
 
   const SchemeInfo info_;
   const Layout layout_;
 
  private:
+  int64_t scales_per_token(int64_t in) const;
   const SchemeKernels& kernels(Isa isa) const { return *kernels_[static_cast<size_t>(isa)]; }
   const std::span<const SchemeKernels* const> kernels_;
 };

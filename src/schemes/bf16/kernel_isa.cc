@@ -4,8 +4,8 @@
 namespace trimeter::TM_ISA {
 namespace {
 
-struct Decoder {
-  static constexpr int kStep = 2, kParts = 1, kPartX = kPairInputs, kLineBytes = 64, kGroup = 0;
+struct Decoder : PlainDecoder {
+  static constexpr int kStep = 2, kParts = 1, kPartX = kPairInputs, kLineBytes = 64;
   static constexpr int64_t kXElementBytes = kBf16InputBytes;
   using X = PairInput;
   using Raw = I32x16;
@@ -20,7 +20,6 @@ struct Decoder {
 #endif
   }
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
-  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs&, int64_t) { return sum; }
 };
 
 void prepare(const PrepareArgs& args) { prepare_bf16(args); }

@@ -4,8 +4,8 @@
 namespace trimeter::TM_ISA {
 namespace {
 
-struct Decoder {
-  static constexpr int kStep = 1, kParts = 1, kPartX = 1, kLineBytes = 64, kGroup = 0;
+struct Decoder : PlainDecoder {
+  static constexpr int kStep = 1, kParts = 1, kPartX = 1, kLineBytes = 64;
   static constexpr int64_t kXElementBytes = 4;
   using X = float;
   using Raw = F32x16;
@@ -16,7 +16,6 @@ struct Decoder {
     return raw;
   }
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return fma(w, set1(*x), sum); }
-  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs&, int64_t) { return sum; }
 };
 
 void prepare(const PrepareArgs& args) {

@@ -28,7 +28,7 @@ int64_t index(MatShape shape, int64_t row, int64_t k) {
 
 class Fp8E4M3 final : public TiledScheme {
  public:
-  Fp8E4M3() : TiledScheme(kInfo, {.step = kStep, .token_scales = true}, fp8_e4m3_kernel_table) {}
+  Fp8E4M3() : TiledScheme(kInfo, {.step = kStep, .input_scales = InputScales::kPerToken}, fp8_e4m3_kernel_table) {}
 
   CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const override {
     check_shape(shape);

@@ -93,8 +93,8 @@ TM_FN PairWeights pair(Codes raw) {
 
 #endif
 
-struct Decoder {
-  static constexpr int kStep = 4, kParts = 2, kPartX = kPairInputs, kLineBytes = 64, kGroup = 0;
+struct Decoder : PlainDecoder {
+  static constexpr int kStep = 4, kParts = 2, kPartX = kPairInputs, kLineBytes = 64;
   static constexpr int64_t kXElementBytes = kBf16InputBytes;
   using X = PairInput;
   using Raw = Codes;
@@ -105,7 +105,7 @@ struct Decoder {
     return pair<J>(raw);
   }
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
-  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs& args, int64_t token) {
+  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs& args, const Tile&, int64_t, int64_t token) {
     return mul(sum, set1(args.row_scales[token] * args.tensor_scale * kDecodedScale));
   }
 };
