@@ -13,7 +13,7 @@ namespace trimeter {
 struct Format {
   std::string name;       // "awq", "awq+kv-fp8"
   std::string scheme;     // a name of schemes/schemes.def: of the decoder layers' linears
-  std::string algorithm;  // "none", "amax", "awq"
+  std::string algorithm;  // "none", "amax", "rtn", "awq"
   std::string container;  // "written as": "safetensors", "vllm-fp8", "autoawq"
   std::string summary;    // one line for `trimeter formats`
   // Linears held in another scheme than the rule says (a checkpoint's ignore list, a mixed recipe): module_name() of
