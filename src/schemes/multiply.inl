@@ -65,6 +65,23 @@ TM_FN F32x16 load_scales(const MultiplyArgs& args, const char* scales, int64_t r
   return args.bf16_scales ? load_bf16(p) : load_f16(p);
 }
 
+// Decoders of codes around a fixed middle, with 16-bit scales per group or per row.
+template <class D>
+struct ScaledGroups : D {
+  static constexpr bool kGrouped = true;
+  using Group = F32x16;
+  TM_FN Group load_group(const MultiplyArgs& args, const Tile& tile, int64_t group, int64_t row) {
+    return load_scales(args, group_scales(args, tile, group), row);
+  }
+  TM_FN F32x16 close_group(Group scale, float, F32x16 sum, F32x16 total) { return fma(scale, sum, total); }
+};
+template <class D>
+struct ScaledRows : D {
+  TM_FN F32x16 finish(F32x16 total, const MultiplyArgs& args, const Tile& tile, int64_t row, int64_t) {
+    return mul(load_scales(args, tile.scales, row), total);
+  }
+};
+
 // Where multiply_steps is: the line of the first of its row vectors, the line to fetch, and the inputs of every fourth
 // token. The other tokens are addressed as base + {1, 2, 3} * stride, so that sixteen need six registers.
 template <int T>

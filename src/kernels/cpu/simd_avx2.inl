@@ -149,6 +149,20 @@ TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
   const __m256i wide = _mm256_set1_epi32(static_cast<int>(mask));
   return {_mm256_and_si256(a.lo, wide), _mm256_and_si256(a.hi, wide)};
 }
+TM_FN I32x16 set1_u32(uint32_t x) {
+  const __m256i wide = _mm256_set1_epi32(static_cast<int>(x));
+  return {wide, wide};
+}
+TM_FN I32x16 sub(I32x16 a, I32x16 b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
+TM_FN I32x16 add_products_i16(I32x16 sum, I32x16 a, uint32_t b) {
+  const __m256i wide = _mm256_set1_epi32(static_cast<int>(b));
+  return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.lo, wide)),
+          _mm256_add_epi32(sum.hi, _mm256_madd_epi16(a.hi, wide))};
+}
+TM_FN void store_i16(int16_t* p, F32x16 a) {
+  const __m256i packed = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xd8));
+}
 TM_FN F32x16 to_float(I32x16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 TM_FN F32x16 as_float(I32x16 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
 

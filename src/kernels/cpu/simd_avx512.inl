@@ -107,6 +107,14 @@ TM_FN I32x16 shift_right(I32x16 a, int n) { return {_mm512_srli_epi32(a.v, stati
 TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
   return {_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(mask)))};
 }
+TM_FN I32x16 set1_u32(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
+TM_FN I32x16 sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+TM_FN I32x16 add_products_i16(I32x16 sum, I32x16 a, uint32_t b) {
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, _mm512_set1_epi32(static_cast<int>(b))))};
+}
+TM_FN void store_i16(int16_t* p, F32x16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a.v)));
+}
 TM_FN F32x16 to_float(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 TM_FN F32x16 as_float(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
 

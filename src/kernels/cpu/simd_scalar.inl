@@ -79,6 +79,21 @@ TM_FN I32x16 load_u32(const char* p) {
 TM_FN I32x16 shift_left(I32x16 a, int n) { TM_LANES(I32x16, a.v[i] << n); }
 TM_FN I32x16 shift_right(I32x16 a, int n) { TM_LANES(I32x16, a.v[i] >> n); }
 TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) { TM_LANES(I32x16, a.v[i] & mask); }
+TM_FN I32x16 set1_u32(uint32_t x) { TM_LANES(I32x16, x); }
+TM_FN I32x16 sub(I32x16 a, I32x16 b) { TM_LANES(I32x16, a.v[i] - b.v[i]); }
+// sum + a b, a and b pairs of int16: two products, exact, then 32 bits that wrap.
+TM_FN uint32_t products_i16(uint32_t a, uint32_t b) {
+  const int low = static_cast<int16_t>(a) * static_cast<int16_t>(b);
+  const int high = static_cast<int16_t>(a >> 16) * static_cast<int16_t>(b >> 16);
+  return static_cast<uint32_t>(low) + static_cast<uint32_t>(high);
+}
+TM_FN I32x16 add_products_i16(I32x16 sum, I32x16 a, uint32_t b) {
+  TM_LANES(I32x16, sum.v[i] + products_i16(a.v[i], b));
+}
+// Integers of 16 bits.
+TM_FN void store_i16(int16_t* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<int16_t>(a.v[i]);
+}
 TM_FN F32x16 to_float(I32x16 a) { TM_LANES(F32x16, static_cast<float>(static_cast<int32_t>(a.v[i]))); }
 TM_FN F32x16 as_float(I32x16 a) { TM_LANES(F32x16, float_from_bits(a.v[i])); }
 #undef TM_LANES

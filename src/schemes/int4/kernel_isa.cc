@@ -33,15 +33,6 @@ struct Decoder : PlainDecoder {
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
 };
 
-struct Symmetric : Decoder {
-  static constexpr bool kGrouped = true;
-  using Group = F32x16;
-  TM_FN Group load_group(const MultiplyArgs& args, const Tile& tile, int64_t group, int64_t row) {
-    return load_scales(args, group_scales(args, tile, group), row);
-  }
-  TM_FN F32x16 close_group(Group scale, float, F32x16 sum, F32x16 total) { return fma(scale, sum, total); }
-};
-
 // z - 8 of 16 rows.
 TM_FN F32x16 load_zeros(const char* scales, const Tile& tile, int64_t row) {
   return nibble_minus_8(load_nibbles(scales + 2 * tile.n_rows + row / 2));
@@ -62,11 +53,11 @@ struct ZeroPoints : Decoder {
   }
 };
 
-struct Channel : Decoder {
+struct Channel : ScaledRows<Decoder> {
   TM_FN F32x16 finish(F32x16 total, const MultiplyArgs& args, const Tile& tile, int64_t row, int64_t token) {
     if (args.group_sums != nullptr)
       total = sub(total, mul(load_zeros(tile.scales, tile, row), set1(args.group_sums[token])));
-    return mul(load_scales(args, tile.scales, row), total);
+    return ScaledRows::finish(total, args, tile, row, token);
   }
 };
 
@@ -86,7 +77,7 @@ void prepare(const PrepareArgs& args) {
 
 }  // namespace
 
-constinit const SchemeKernels int4_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<Symmetric>};
+constinit const SchemeKernels int4_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<ScaledGroups<Decoder>>};
 constinit const SchemeKernels int4_zp_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<ZeroPoints>};
 constinit const SchemeKernels int4_channel_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<Channel>};
 
