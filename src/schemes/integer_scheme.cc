@@ -166,7 +166,7 @@ void IntegerScheme::check(const CanonicalWeight& weight) const {
   const auto fits = [this](uint8_t code) { return code <= grid_.max_code(); };
   TM_CHECK(std::ranges::all_of(weight.codes, fits) && std::ranges::all_of(weight.zeros, fits),
            "{}: a code or a zero point above {}", info_.name, grid_.max_code());
-  TM_CHECK(info_.static_input == (weight.input_scale > 0), "{}: input scale {}", info_.name, weight.input_scale);
+  check_scales(weight);
   if (grid_.f32_scales) return;
   for (const float scale : weight.scales)
     if (decode_scale(encode_scale(scale, weight.scale_dtype), weight.scale_dtype) != scale)

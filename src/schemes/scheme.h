@@ -54,12 +54,12 @@ struct WeightBytes {
 };
 
 struct SchemeInfo {
-  std::string_view name;              // "int4_g128_zp"
-  std::string_view title;             // "W4A16 per-group(128), zero points"
-  double bits_per_weight;             // of the values alone
-  int64_t group_size;                 // along `in`; 0: the scheme has no groups
-  DType activation;                   // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3, kI8
-  std::string_view requested;         // arithmetic asked for: "bf16", "fp8", "int8", "fp32"
+  std::string_view name;       // "int4_g128_zp"
+  std::string_view title;      // "W4A16 per-group(128), zero points"
+  double bits_per_weight;      // of the values alone
+  int64_t group_size;          // along `in`; 0: the scheme has no groups
+  DType activation;            // the dtype the multiply sees: kBF16, kF16, kF32, kF8E4M3, kI8
+  std::string_view requested;  // arithmetic asked for: "bf16", "fp8", "int8", "fp32"
   // Values of a token that share a scale, schemes with quantized activations; 0: all of them.
   int64_t activation_group = 0;
   const IntegerGrid* grid = nullptr;  // of the codes, for algorithms that choose them one by one; nullptr: none

@@ -1,5 +1,7 @@
 #include "schemes/tiled_scheme.h"
 
+#include <cmath>
+
 #include "base/error.h"
 
 namespace trimeter {
@@ -98,6 +100,13 @@ void TiledScheme::multiply(const PackedWeight& weight, const PreparedInput& x, i
 void TiledScheme::check_shape(MatShape shape) const {
   if (const std::string reason = refuses(shape); !reason.empty())
     throw Error(Errc::kUnsupported, "{}: {}", info_.name, reason);
+}
+
+void TiledScheme::check_scales(const CanonicalWeight& weight) const {
+  for (const float scale : weight.scales)
+    if (!std::isfinite(scale)) throw Error(Errc::kBadFile, "{}: wanted finite scales, got {}", info_.name, scale);
+  if (info_.static_input && !(weight.input_scale > 0 && std::isfinite(weight.input_scale)))
+    throw Error(Errc::kBadFile, "{}: wanted a finite input scale above 0, got {}", info_.name, weight.input_scale);
 }
 
 PackedWeight TiledScheme::take_packed(MatShape shape) const {

@@ -37,6 +37,8 @@ class TiledScheme : public Scheme {
   int64_t n_groups(int64_t in) const { return info_.group_size > 0 ? in / info_.group_size : 1; }
   // Throws Error(kUnsupported) with the reason of refuses().
   void check_shape(MatShape shape) const;
+  // Throws Error(kBadFile) for scales that are not finite, and an input scale that the scheme needs and is not above 0.
+  void check_scales(const CanonicalWeight& weight) const;
   // Zeroed buffers of the ledger's size.
   PackedWeight take_packed(MatShape shape) const;
   // Bytes before the tile that begins at row `tile`.

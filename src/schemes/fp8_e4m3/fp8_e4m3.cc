@@ -12,13 +12,9 @@
 namespace trimeter {
 namespace {
 
-constexpr SchemeInfo kInfo{.name = "fp8_e4m3",
-                           .title = "e4m3 W8A8, per-tensor weights, per-token dynamic activations",
-                           .bits_per_weight = 8,
-                           .group_size = 0,
-                           .activation = DType::kF8E4M3,
-                           .requested = "fp8"};
-constexpr int64_t kStep = 4;
+constexpr int64_t kStep = 4, kBlock = 128;
+
+enum class Scales { kPerTensor, kPerRow, kPerBlock };
 
 int64_t index(MatShape shape, int64_t row, int64_t k) {
   const int64_t tile = row / kTileRows * kTileRows, r = row - tile;
@@ -28,33 +24,56 @@ int64_t index(MatShape shape, int64_t row, int64_t k) {
 
 class Fp8E4M3 final : public TiledScheme {
  public:
-  Fp8E4M3() : TiledScheme(kInfo, {.step = kStep, .input_scales = InputScales::kPerToken}, fp8_e4m3_kernel_table) {}
+  Fp8E4M3(std::string_view name, std::string_view title, Scales scales, bool static_input = false)
+      : TiledScheme({.name = name,
+                     .title = title,
+                     .bits_per_weight = 8,
+                     .group_size = scales == Scales::kPerBlock ? kBlock : 0,
+                     .activation = DType::kF8E4M3,
+                     .requested = "fp8",
+                     .activation_group = scales == Scales::kPerBlock ? kBlock : 0,
+                     .static_input = static_input},
+                    layout_of(scales),
+                    scales == Scales::kPerBlock ? fp8_e4m3_block128_kernel_table : fp8_e4m3_kernel_table),
+        scales_(scales) {}
 
   CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const override {
     check_shape(shape);
     check_parts(parts, shape);
-    std::vector<float> values(shape.in);
-    float amax = 0;
-    for (int64_t row = 0; row < shape.out; ++row) {
-      read_finite_row(parts, shape, row, values.data());
-      for (const float value : values) amax = std::max(amax, std::fabs(value));
-    }
     CanonicalWeight weight;
     weight.shape = shape;
-    const float scale = amax / kE4M3Max;
-    weight.scales = {scale >= std::numeric_limits<float>::min() ? scale : 1.0f};  // with less there is no reciprocal
-    const float reciprocal = 1 / weight.scales[0];
+    weight.scales.resize(n_scales(shape));
+    std::vector<float> values(shape.in);
+    for (int64_t row = 0; row < shape.out; ++row) {
+      read_finite_row(parts, shape, row, values.data());
+      for (int64_t k = 0; k < shape.in; ++k) {
+        float& amax = weight.scales[scale_index(shape, row, k)];
+        amax = std::max(amax, std::fabs(values[k]));
+      }
+    }
+    std::vector<float> reciprocals;
+    for (float& scale : weight.scales) {
+      scale /= kE4M3Max;
+      if (scale < std::numeric_limits<float>::min()) scale = 1;  // there is no reciprocal
+      reciprocals.push_back(1 / scale);
+    }
     weight.codes.resize(shape.out * shape.in);
     for (int64_t row = 0; row < shape.out; ++row) {
       read_row(parts, shape, row, values.data());
-      for (int64_t k = 0; k < shape.in; ++k) weight.codes[row * shape.in + k] = e4m3_from_float(values[k] * reciprocal);
+      for (int64_t k = 0; k < shape.in; ++k)
+        weight.codes[row * shape.in + k] = e4m3_from_float(values[k] * reciprocals[scale_index(shape, row, k)]);
     }
+    if (info_.static_input) weight.input_scale = 1;
     return weight;
   }
 
   std::vector<float> dequantize(const CanonicalWeight& weight) const override {
+    const MatShape shape = weight.shape;
     std::vector<float> values(weight.codes.size());
-    for (size_t i = 0; i < values.size(); ++i) values[i] = e4m3_to_float(weight.codes[i]) * weight.scales[0];
+    for (int64_t row = 0; row < shape.out; ++row)
+      for (int64_t k = 0; k < shape.in; ++k)
+        values[row * shape.in + k] =
+            e4m3_to_float(weight.codes[row * shape.in + k]) * weight.scales[scale_index(shape, row, k)];
     return values;
   }
 
@@ -62,7 +81,11 @@ class Fp8E4M3 final : public TiledScheme {
     const MatShape shape = weight.shape;
     check_codes(weight);
     PackedWeight packed = take_packed(shape);
-    packed.tensor_scale = weight.scales[0];
+    packed.input_scale = weight.input_scale;
+    if (scales_ == Scales::kPerTensor)
+      packed.tensor_scale = weight.scales[0];
+    else
+      std::ranges::copy(weight.scales, packed.scales.as<float>());
     uint8_t* out = packed.values.as<uint8_t>();
     pool.run([&](int thread) {
       const auto [begin, end] = pool.share(shape.out, thread, kTileRows);
@@ -73,30 +96,65 @@ class Fp8E4M3 final : public TiledScheme {
   }
 
   void unpack_row(const PackedWeight& weight, int64_t row, float* values) const override {
+    const MatShape shape = weight.shape;
+    const float* scales = scales_ == Scales::kPerTensor ? &weight.tensor_scale : weight.scales.as<float>();
     const uint8_t* codes = weight.values.as<uint8_t>();
-    for (int64_t k = 0; k < weight.shape.in; ++k)
-      values[k] = e4m3_to_float(codes[index(weight.shape, row, k)]) * weight.tensor_scale;
+    for (int64_t k = 0; k < shape.in; ++k)
+      values[k] = e4m3_to_float(codes[index(shape, row, k)]) * scales[scale_index(shape, row, k)];
   }
 
  private:
+  static Layout layout_of(Scales scales) {
+    constexpr int64_t kFloatBytes = sizeof(float);
+    switch (scales) {
+      case Scales::kPerTensor:
+        return {.step = kStep, .input_scales = InputScales::kPerToken};
+      case Scales::kPerRow:
+        return {.step = kStep, .group_bytes = kRowVector * kFloatBytes, .input_scales = InputScales::kPerToken};
+      case Scales::kPerBlock:
+        return {.step = kStep,
+                .group_bytes = kFloatBytes,
+                .scale_rows = kBlock,
+                .input_scales = InputScales::kPerTokenAndGroup};
+    }
+    TM_CHECK(false, "no such scales");
+  }
+
+  int64_t n_scales(MatShape shape) const { return scale_index(shape, shape.out - 1, shape.in - 1) + 1; }
+  int64_t scale_index(MatShape shape, int64_t row, int64_t k) const {
+    if (scales_ == Scales::kPerTensor) return 0;
+    return scales_ == Scales::kPerRow ? row : row / kBlock * n_groups(shape.in) + k / kBlock;
+  }
+
   // The kernels' decoders have no NaN, so none may come in.
   void check_codes(const CanonicalWeight& weight) const {
     const MatShape shape = weight.shape;
-    TM_CHECK(static_cast<int64_t>(weight.codes.size()) == shape.out * shape.in && weight.scales.size() == 1,
-             "{}: {} codes and {} scales for {} x {}", kInfo.name, weight.codes.size(), weight.scales.size(), shape.out,
+    check_shape(shape);
+    TM_CHECK(std::ssize(weight.codes) == shape.out * shape.in && std::ssize(weight.scales) == n_scales(shape),
+             "{}: {} codes and {} scales for {} x {}", info_.name, weight.codes.size(), weight.scales.size(), shape.out,
              shape.in);
+    check_scales(weight);
     for (size_t i = 0; i < weight.codes.size(); ++i)
       if ((weight.codes[i] & 0x7f) == 0x7f)
-        throw Error(Errc::kBadFile, "{}: weight [{}, {}] is NaN, wanted a finite value", kInfo.name, i / shape.in,
+        throw Error(Errc::kBadFile, "{}: weight [{}, {}] is NaN, wanted a finite value", info_.name, i / shape.in,
                     i % shape.in);
   }
+
+  const Scales scales_;
 };
 
 }  // namespace
 
-const Scheme& fp8_e4m3_scheme() {
-  static const Fp8E4M3 scheme;
-  return scheme;
-}
+#define TM_FP8(name, title, ...)                                          \
+  const Scheme& name##_scheme() {                                         \
+    static const Fp8E4M3 scheme(#name, "e4m3 W8A8, " title, __VA_ARGS__); \
+    return scheme;                                                        \
+  }
+TM_FP8(fp8_e4m3, "per-tensor weights, per-token dynamic activations", Scales::kPerTensor)
+TM_FP8(fp8_e4m3_channel, "per-channel weights, per-token dynamic activations", Scales::kPerRow)
+TM_FP8(fp8_e4m3_block128, "weights per 128 x 128, dynamic activations per token and 128", Scales::kPerBlock)
+TM_FP8(fp8_e4m3_static, "per-tensor weights, static per-tensor activations", Scales::kPerTensor, true)
+TM_FP8(fp8_e4m3_channel_static, "per-channel weights, static per-tensor activations", Scales::kPerRow, true)
+#undef TM_FP8
 
 }  // namespace trimeter

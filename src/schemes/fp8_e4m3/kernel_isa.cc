@@ -105,9 +105,25 @@ struct Decoder : PlainDecoder {
     return pair<J>(raw);
   }
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
-  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs& args, const Tile&, int64_t, int64_t token) {
-    return mul(sum, set1(args.row_scales[token] * args.tensor_scale * kDecodedScale));
+  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs& args, const Tile& tile, int64_t row, int64_t token) {
+    const F32x16 scale = args.group_bytes == 0 ? set1(args.tensor_scale)
+                                               : TM_ISA::load(reinterpret_cast<const float*>(tile.scales) + row);
+    return mul(sum, mul(scale, set1(args.row_scales[token] * kDecodedScale)));
   }
+};
+
+// A tile lies in one row of blocks.
+struct Blocks : Decoder {
+  static constexpr bool kGrouped = true;
+  static constexpr const float* MultiplyArgs::*kGroupInput = &MultiplyArgs::row_scales;
+  using Group = float;
+  TM_FN Group load_group(const MultiplyArgs&, const Tile& tile, int64_t group, int64_t) {
+    return reinterpret_cast<const float*>(tile.scales)[group];
+  }
+  TM_FN F32x16 close_group(Group scale, float scale_x, F32x16 sum, F32x16 total) {
+    return fma(set1(scale * scale_x * kDecodedScale), sum, total);
+  }
+  TM_FN F32x16 finish(F32x16 total, const MultiplyArgs&, const Tile&, int64_t, int64_t) { return total; }
 };
 
 void store_input(char* row, int64_t k, F32x16 x) {
@@ -118,22 +134,37 @@ void store_input(char* row, int64_t k, F32x16 x) {
 #endif
 }
 
-void prepare(const PrepareArgs& args) {
-  const int64_t stride = input_stride_bytes(args.in, kBf16InputBytes);
-  for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    const float* x = args.x + t * args.in;
-    F32x16 largest = set1(0);
-    for (int64_t k = 0; k < args.in; k += 16) largest = max(largest, abs(load_n(x + k, args.in - k)));
-    const float amax = reduce_max(largest), least = 1.0f / 512;
-    const float scale = (amax > least ? amax : least) / kE4M3Max;
-    args.row_scales[t] = scale;
-    for (int64_t k = 0; k < args.in; k += 16)
-      store_input(args.values + t * stride, k, round_to_e4m3(div(load_n(x + k, args.in - k), set1(scale))));
-  }
+// Each group of a token with a scale of its own, unless it is a static one.
+TM_FN void quantize_groups(const PrepareArgs& args, float least_amax) {
+  const int64_t stride = input_stride_bytes(args.in, kBf16InputBytes), group_size = args.in / args.n_groups;
+  for (int64_t t = args.token_begin; t < args.token_end; ++t)
+    for (int64_t g = 0; g < args.n_groups; ++g) {
+      const int64_t begin = g * group_size, end = begin + group_size;
+      char* row = args.values + t * stride;
+      float scale = args.input_scale;
+      if (scale > 0) {
+        const F32x16 inverse = set1(1 / scale);
+        for (int64_t k = begin; k < end; k += 16)
+          store_input(row, k, round_to_e4m3(mul(load_input(args, t, k), inverse)));
+      } else {
+        F32x16 largest = set1(0);
+        for (int64_t k = begin; k < end; k += 16) largest = max(largest, abs(load_input(args, t, k)));
+        const float amax = reduce_max(largest);
+        scale = (amax > least_amax ? amax : least_amax) / kE4M3Max;
+        for (int64_t k = begin; k < end; k += 16)
+          store_input(row, k, round_to_e4m3(div(load_input(args, t, k), set1(scale))));
+      }
+      args.row_scales[t * args.n_groups + g] = scale;
+    }
 }
+
+void prepare(const PrepareArgs& args) { quantize_groups(args, 1.0f / 512); }
+void prepare_blocks(const PrepareArgs& args) { quantize_groups(args, 1e-10f); }
 
 }  // namespace
 
 constinit const SchemeKernels fp8_e4m3_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<Decoder>};
+constinit const SchemeKernels fp8_e4m3_block128_kernels{kBf16Arithmetic, kBf16InputBytes, prepare_blocks,
+                                                        multiply<Blocks>};
 
 }  // namespace trimeter::TM_ISA
