@@ -19,4 +19,4 @@ run() {
   echo "$name: $seconds s, nothing found"
 }
 export -f run
-printf '%s\n' "$here"/fuzz_*.cc | xargs -n 1 -P "$(nproc)" -I{} bash -c 'run "$(basename {} .cc)"'
+printf '%s\n' "$here"/fuzz_*.cc | xargs -P "$(nproc)" -I{} bash -c 'run "$(basename {} .cc)"'
