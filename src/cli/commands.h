@@ -5,6 +5,7 @@
 namespace trimeter {
 
 void add_compare(CLI::App& program);
+void add_quantize(CLI::App& program);
 void add_generate(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_hardware(CLI::App& program);

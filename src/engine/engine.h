@@ -16,7 +16,7 @@ namespace trimeter {
 
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face directory
-  std::string format;           // a name of formats.def; empty: the checkpoint's own dtype
+  std::string format;           // a name of formats.def; empty: the checkpoint's own dtype or quantization
 
   int64_t device_memory_bytes = 0;  // 0: a quarter of this machine's memory
   double utilization = 0.9;         // of it, as vLLM's gpu_memory_utilization

@@ -1,11 +1,11 @@
 #include "io/hf_config.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/json_fields.h"
 
 namespace trimeter {
 namespace {
@@ -20,97 +20,7 @@ constexpr int64_t kMaxCount = int64_t{1} << 12;  // layers, heads, head_dim
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
 constexpr int64_t kMaxInt32 = (int64_t{1} << 31) - 1;  // positions, token ids
 
-struct Range {  // of a number
-  double low, high;
-  bool low_is_open = false;
-  bool has(double x) const { return std::isfinite(x) && x <= high && (low_is_open ? x > low : x >= low); }
-  std::string text() const { return fmt::format("a number in {}{}, {}]", low_is_open ? '(' : '[', low, high); }
-};
-constexpr Range kPositive{0, 1e30, true};
-
-// The fields of one JSON object, typed and checked; null counts as absent, as transformers has it.
-class Fields {
- public:
-  // `where` opens every message: the path, and the field that holds the object.
-  Fields(const json& object, std::string where) : object_(object), where_(std::move(where)) {
-    if (!object.is_object())
-      throw Error(Errc::kBadFile, "{}: wanted an object, got {}", where_, printable_json(object));
-  }
-
-  // Said with a field that is missing: the reason may be another architecture's names.
-  void set_hint(std::string hint) { hint_ = std::move(hint); }
-
-  const json* find(const char* key) const {
-    const auto at = object_.find(key);
-    return at == object_.end() || at->is_null() ? nullptr : &*at;
-  }
-
-  std::optional<int64_t> integer(const char* key, int64_t low, int64_t high) const {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    return checked_integer(key, *value, low, high);
-  }
-  int64_t required_integer(const char* key, int64_t low, int64_t high) const {
-    const std::optional<int64_t> value = integer(key, low, high);
-    if (!value) missing(key, fmt::format("an integer in [{}, {}]", low, high));
-    return *value;
-  }
-  std::optional<int32_t> token_id(const char* key) const {
-    const std::optional<int64_t> id = integer(key, 0, kMaxInt32);
-    return id ? std::optional(static_cast<int32_t>(*id)) : std::nullopt;
-  }
-  std::vector<int32_t> token_ids(const char* key) const {  // one, or a list
-    const json* value = find(key);
-    std::vector<int32_t> ids;
-    if (value == nullptr) return ids;
-    for (const json& id : value->is_array() ? *value : json::array({*value}))
-      ids.push_back(static_cast<int32_t>(checked_integer(key, id, 0, kMaxInt32)));
-    return ids;
-  }
-  std::optional<double> number(const char* key, const Range& range) const {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_number() || !range.has(value->get<double>())) fail(key, range.text(), *value);
-    return value->get<double>();
-  }
-  double required_number(const char* key, const Range& range) const {
-    const std::optional<double> value = number(key, range);
-    if (!value) missing(key, range.text());
-    return *value;
-  }
-  std::optional<bool> boolean(const char* key) const {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_boolean()) fail(key, "true or false", *value);
-    return value->get<bool>();
-  }
-  std::optional<std::string> string(const char* key) const {
-    const json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) fail(key, "a string", *value);
-    return value->get<std::string>();
-  }
-
-  [[noreturn]] void fail(const char* key, std::string_view wanted, const json& got) const {
-    throw Error(Errc::kBadFile, "{}: field '{}': wanted {}, got {}", where_, key, wanted, printable_json(got));
-  }
-  [[noreturn]] void missing(const char* key, std::string_view wanted) const {
-    throw Error(Errc::kBadFile, "{}: field '{}': wanted {}, got none{}", where_, key, wanted, hint_);
-  }
-  const std::string& where() const { return where_; }
-
- private:
-  int64_t checked_integer(const char* key, const json& value, int64_t low, int64_t high) const {
-    const bool fits = value.is_number_unsigned() ? value.get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX)
-                                                 : value.is_number_integer();
-    if (!fits || value.get<int64_t>() < low || value.get<int64_t>() > high)
-      fail(key, fmt::format("an integer in [{}, {}]", low, high), value);
-    return value.get<int64_t>();
-  }
-
-  const json& object_;
-  std::string where_, hint_;
-};
+constexpr NumberRange kPositive{0, 1e30, true};
 
 std::string read_architecture(const Fields& config) {
   const json* list = config.find("architectures");
@@ -186,13 +96,10 @@ void read_heads(const Fields& config, HfConfig& out) {
     throw Error(Errc::kBadFile, "{}: field 'head_dim': wanted an even number, got {}", config.where(), out.head_dim);
 }
 
-std::optional<std::string> read_quant_method(const Fields& config) {
-  const json* object = config.find("quantization_config");
-  if (object == nullptr) return std::nullopt;
-  const Fields quantization(*object, config.where() + ": field 'quantization_config'");
-  const std::optional<std::string> method = quantization.string("quant_method");
-  if (!method) quantization.missing("quant_method", "a string");
-  return method;
+// In the file's order, which GPTQ's rules depend on.
+std::string quantization_text(const Fields& config, std::string_view text) {
+  if (config.find("quantization_config") == nullptr) return "";
+  return nlohmann::ordered_json::parse(text)["quantization_config"].dump();
 }
 
 }  // namespace
@@ -200,7 +107,8 @@ std::optional<std::string> read_quant_method(const Fields& config) {
 HfConfig read_hf_config(const fs::path& directory) {
   HfConfig out;
   out.path = (directory / "config.json").string();
-  const json object = parse_json(read_file(out.path, kMaxConfigBytes), out.path);
+  const std::string text = read_file(out.path, kMaxConfigBytes);
+  const json object = parse_json(text, out.path);
   Fields config(object, out.path);
   out.architecture = read_architecture(config);
   config.set_hint(fmt::format(" (architecture '{}')", printable(out.architecture)));
@@ -219,7 +127,7 @@ HfConfig read_hf_config(const fs::path& directory) {
   out.mlp_bias = config.boolean("mlp_bias");
   out.use_sliding_window = config.boolean("use_sliding_window").value_or(out.use_sliding_window);
   out.hidden_act = config.string("hidden_act").value_or(out.hidden_act);
-  out.quant_method = read_quant_method(config);
+  out.quantization = quantization_text(config, text);
   out.eos_token_ids = config.token_ids("eos_token_id");
   out.bos_token_id = config.token_id("bos_token_id");
   return out;

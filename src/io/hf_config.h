@@ -32,8 +32,8 @@ struct HfConfig {
   std::optional<bool> attention_bias, mlp_bias;  // absent: the architecture's default
   bool use_sliding_window = false;
   std::string hidden_act = "silu";
-  std::optional<std::string> quant_method;  // quantization_config.quant_method
-  std::vector<int32_t> eos_token_ids;       // of config.json
+  std::string quantization;            // quantization_config: JSON text, keys in the file's order; empty: none
+  std::vector<int32_t> eos_token_ids;  // of config.json
   std::optional<int32_t> bos_token_id;
 };
 

@@ -57,7 +57,7 @@ TEST(HfConfig, Llama32) {
   EXPECT_EQ(c.mlp_bias, false);
   EXPECT_EQ(c.eos_token_ids, (std::vector<int32_t>{128001, 128008, 128009}));
   EXPECT_EQ(c.bos_token_id, 128000);
-  EXPECT_FALSE(c.quant_method);
+  EXPECT_EQ(c.quantization, "");
 }
 
 TEST(HfConfig, DemoModel) {
@@ -113,8 +113,14 @@ TEST(HfConfig, NewAndOldNames) {
   const HfConfig old = read_patched(R"({"rope_scaling": {"rope_type": null, "type": "yarn", "factor": 4.0}})");
   EXPECT_EQ(old.rope_scaling.type, "yarn");
   EXPECT_EQ(old.rope_scaling.original_max_position_embeddings, 8192);
+}
 
-  EXPECT_EQ(read_patched(R"({"quantization_config": {"quant_method": "awq", "bits": 4}})").quant_method, "awq");
+TEST(HfConfig, QuantizationIsTextInTheFilesOrder) {
+  const TemporaryDirectory directory;
+  std::string text = llama().dump();
+  text.insert(1, R"("quantization_config": {"quant_method": "gptq", "dynamic": {"b": 1, "a": 2}},)");
+  directory.write("config.json", text);
+  EXPECT_EQ(read_hf_config(directory.path()).quantization, R"({"quant_method":"gptq","dynamic":{"b":1,"a":2}})");
 }
 
 struct Bad {
@@ -162,7 +168,6 @@ const Bad kBad[] = {
     {R"({"eos_token_id": [1, -2]})", "field 'eos_token_id': wanted an integer in [0, 2147483647], got -2"},
     {R"({"eos_token_id": "x"})", "field 'eos_token_id': wanted an integer in [0, 2147483647], got"},
     {R"({"bos_token_id": [1]})", "field 'bos_token_id': wanted an integer in [0, 2147483647], got [1]"},
-    {R"({"quantization_config": {}})", "field 'quantization_config': field 'quant_method': wanted a string, got none"},
 };
 
 TEST(HfConfig, RefusesWithFileFieldWantedAndGot) {

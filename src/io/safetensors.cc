@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/error.h"
 #include "io/json.h"
@@ -195,6 +196,10 @@ void add_shards(const fs::path& index, std::map<std::string, TensorView>& tensor
 }
 
 }  // namespace
+
+int64_t TensorInfo::bytes() const {
+  return std::accumulate(shape.begin(), shape.end(), size_of(dtype), std::multiplies<int64_t>());
+}
 
 int64_t TensorView::n_elements() const { return static_cast<int64_t>(bytes.size()) / size_of(dtype); }
 

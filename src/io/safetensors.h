@@ -13,6 +13,13 @@
 
 namespace trimeter {
 
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  int64_t bytes() const;
+};
+
 struct TensorView {
   std::string name;
   DType dtype = DType::kF32;

@@ -110,6 +110,31 @@ std::vector<std::string> read_calibration_texts(const fs::path& directory) {
   return texts;
 }
 
+std::vector<std::string> read_texts_of(const fs::path& path) {
+  std::vector<std::string> texts;
+  std::istringstream lines(read_file(path));
+  const bool is_json = path.extension() == ".jsonl";
+  int n = 0;
+  bool in_paragraph = false;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string where = fmt::format("{}:{}", path.string(), ++n);
+    if (is_json) {
+      const json object = parse_json(line, where);
+      if (!object.is_object()) throw Error(Errc::kBadFile, "{}: wanted an object, got {}", where, object.type_name());
+      texts.push_back(text_field(object, "text", where));
+      continue;
+    }
+    const bool is_empty = line.find_first_not_of(" \t\r") == line.npos;
+    if (!is_empty && in_paragraph)
+      texts.back() += "\n" + line;
+    else if (!is_empty)
+      texts.push_back(line);
+    in_paragraph = !is_empty;
+  }
+  if (texts.empty()) throw Error(Errc::kBadFile, "{}: wanted texts, got none", path.string());
+  return texts;
+}
+
 std::vector<EvaluationPrompt> interleaved_prompts(const EvaluationSet& set, size_t n) {
   if (n < 1 || n > set.prompts.size())
     throw Error(Errc::kBadArgument, "prompts: wanted 1 to {} (the evaluation set has no more), got {}",

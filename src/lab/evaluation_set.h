@@ -32,6 +32,10 @@ EvaluationSet read_evaluation_set(const std::filesystem::path& directory);
 // Of calibration/calibration.jsonl alone.
 std::vector<std::string> read_calibration_texts(const std::filesystem::path& directory);
 
+// Any file of texts: JSON lines with a "text" (*.jsonl), else plain text, whose paragraphs empty lines part. Throws
+// Error(kBadFile) if there is none in it.
+std::vector<std::string> read_texts_of(const std::filesystem::path& path);
+
 // The first `n` prompts taken in turn from each category, categories in the file's order: a short workload has all
 // kinds. Throws Error(kBadArgument) if there are fewer.
 std::vector<EvaluationPrompt> interleaved_prompts(const EvaluationSet& set, size_t n);

@@ -4,15 +4,15 @@
 #include "algorithms/output_probe.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "containers/stored_quantization.h"
 
 namespace trimeter {
 namespace {
 
-constexpr Algorithm kAlgorithms[] = {{"none", Scaling::kNone, Rounding::kNearest},
-                                     {"amax", Scaling::kNone, Rounding::kNearest},
-                                     {"rtn", Scaling::kNone, Rounding::kNearest},
-                                     {"awq", Scaling::kAwq, Rounding::kNearest},
-                                     {"gptq", Scaling::kNone, Rounding::kGptq}};
+constexpr Algorithm kAlgorithms[] = {
+    {"none", Scaling::kNone, Rounding::kNearest}, {kStoredAlgorithm, Scaling::kNone, Rounding::kNearest},
+    {"amax", Scaling::kNone, Rounding::kNearest}, {"rtn", Scaling::kNone, Rounding::kNearest},
+    {"awq", Scaling::kAwq, Rounding::kNearest},   {"gptq", Scaling::kNone, Rounding::kGptq}};
 
 }  // namespace
 

@@ -9,6 +9,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "containers/container.h"
+#include "containers/kv_scales.h"
+#include "containers/stored_quantization.h"
 #include "model/float_tensor.h"
 #include "model/quantize.h"
 #include "tensor/numeric.h"
@@ -32,13 +35,29 @@ bool ends_with(const std::string& text, std::string_view end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-std::set<std::string> expected_tensors(const ModelSpec& spec) {
+// Codes and scales of a linear in a checkpoint that holds them; empty if it holds floats.
+std::vector<StoredMatrix> stored(const ModelSpec& spec, const Format& format, const LinearSpec& linear) {
+  return is_stored(format) ? stored_matrices(spec, format, linear) : std::vector<StoredMatrix>();
+}
+
+// Every tensor that the linear may have.
+std::vector<std::string> linear_tensors(const ModelSpec& spec, const Format& format, const LinearSpec& linear) {
+  std::vector<std::string> names;
+  for (const StoredMatrix& matrix : stored(spec, format, linear))
+    for (const std::string_view suffix : find_container(format.container)->suffixes())
+      names.push_back(matrix.module + std::string(suffix));
+  const bool dense = names.empty();
+  for (const LinearPart& part : linear.parts) {
+    if (dense) names.push_back(part.tensor);
+    if (linear.has_bias) names.push_back(bias_name(part));
+  }
+  return names;
+}
+
+std::set<std::string> expected_tensors(const ModelSpec& spec, const Format& format) {
   std::set<std::string> names = {kEmbedding, kFinalNorm};
-  const auto add_linear = [&names](const LinearSpec& linear) {
-    for (const LinearPart& part : linear.parts) {
-      names.insert(part.tensor);
-      if (linear.has_bias) names.insert(bias_name(part));
-    }
+  const auto add_linear = [&](const LinearSpec& linear) {
+    for (std::string& tensor : linear_tensors(spec, format, linear)) names.insert(std::move(tensor));
   };
   for (int layer = 0; layer < spec.n_layers; ++layer) {
     names.insert(norm_name(layer, "input_layernorm"));
@@ -50,12 +69,17 @@ std::set<std::string> expected_tensors(const ModelSpec& spec) {
 }
 
 // A tensor that the config does not account for (a bias it denies, a layer beyond its count) means that the two don't
-// belong together. Old checkpoints carry rope frequencies, tied ones at times a copy of the embedding: both are
-// derived.
-void check_no_stranger(const Checkpoint& checkpoint, const ModelSpec& spec, const std::filesystem::path& directory) {
-  const std::set<std::string> expected = expected_tensors(spec);
+// belong together. Old checkpoints carry rope frequencies, tied ones at times a copy of the embedding, AutoGPTQ's a
+// bias of zeros for every linear: they are derived.
+void check_no_stranger(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
+                       const std::filesystem::path& directory) {
+  const std::set<std::string> expected = expected_tensors(spec, format);
+  const auto is_zero = [](const TensorView& view) {
+    return std::all_of(view.bytes.begin(), view.bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+  };
   for (const auto& [tensor, view] : checkpoint.tensors()) {
-    const bool derived = ends_with(tensor, ".rotary_emb.inv_freq") || tensor == kLmHead;
+    const bool derived = ends_with(tensor, ".rotary_emb.inv_freq") || tensor == kLmHead ||
+                         (is_stored(format) && (is_kv_scale(tensor) || (ends_with(tensor, ".bias") && is_zero(view))));
     if (!derived && expected.count(tensor) == 0)
       throw Error(Errc::kBadFile, "{}: tensor '{}' is not part of the {} that {} describes", view.file->path().string(),
                   tensor, spec.architecture, (directory / "config.json").string());
@@ -110,8 +134,12 @@ std::vector<float> read_norm(const Checkpoint& checkpoint, const std::string& te
   return read_floats(checkpoint.at(tensor, {&spec.hidden_size, 1}), pool);
 }
 
-CanonicalLinear read_linear(const Checkpoint& checkpoint, const LinearSpec& linear, const Scheme& scheme,
-                            ThreadPool& pool) {
+CanonicalLinear read_linear(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
+                            const LinearSpec& linear, ThreadPool& pool) {
+  const Scheme& scheme = linear_scheme(spec, format, linear);
+  if (const std::vector<StoredMatrix> matrices = stored(spec, format, linear); !matrices.empty())
+    return {linear, &scheme, read_stored(*find_container(format.container), checkpoint, matrices, pool),
+            read_bias(checkpoint, linear, pool)};
   std::vector<DenseRows> parts;
   for (const LinearPart& part : linear.parts) {
     const int64_t shape[] = {part.n_rows, linear.shape.in};
@@ -126,10 +154,11 @@ LinearWeight pack(CanonicalLinear linear, ThreadPool& pool) {
   return {std::move(linear.spec), linear.scheme, linear.scheme->pack(linear.weight, pool), std::move(linear.bias)};
 }
 
-LinearWeight load_linear(const Checkpoint& checkpoint, const LinearSpec& linear, const Scheme& scheme,
-                         ThreadPool& pool) {
-  LinearWeight weight = pack(read_linear(checkpoint, linear, scheme, pool), pool);
-  for (const LinearPart& part : linear.parts) release(checkpoint.at(part.tensor));
+LinearWeight load_linear(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
+                         const LinearSpec& linear, ThreadPool& pool) {
+  LinearWeight weight = pack(read_linear(checkpoint, spec, format, linear, pool), pool);
+  for (const std::string& tensor : linear_tensors(spec, format, linear))
+    if (checkpoint.has(tensor)) release(checkpoint.at(tensor));
   return weight;
 }
 
@@ -179,7 +208,7 @@ int64_t float_bytes(const std::vector<float>& values) { return static_cast<int64
 
 namespace {
 
-// Layer: LayerWeights or CanonicalLayer; linear(spec, scheme) makes one of its linears.
+// Layer: LayerWeights or CanonicalLayer; make: read_linear or load_linear.
 template <class Layer, class MakeLinear>
 Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format, ThreadPool& pool,
                  MakeLinear&& make) {
@@ -187,9 +216,7 @@ Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer,
   Layer weights;
   weights.input_norm = read_norm(checkpoint, norm_name(layer, "input_layernorm"), spec, pool);
   weights.post_attention_norm = read_norm(checkpoint, norm_name(layer, "post_attention_layernorm"), spec, pool);
-  const auto linear = [&](size_t i) {
-    return make(checkpoint, linears[i], linear_scheme(spec, format, linears[i]), pool);
-  };
+  const auto linear = [&](size_t i) { return make(checkpoint, spec, format, linears[i], pool); };
   weights.qkv = linear(0);
   weights.attention_out = linear(1);
   weights.gate_up = linear(2);
@@ -229,7 +256,7 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
                           const LoadOptions& options, ThreadPool& pool) {
   check_format_fits(spec, format);
   const Checkpoint checkpoint = Checkpoint::open(directory);
-  check_no_stranger(checkpoint, spec, directory);
+  check_no_stranger(checkpoint, spec, format, directory);
   check_tied(checkpoint, spec);
   tell_conversion(checkpoint, spec);
   ModelWeights weights;
@@ -238,7 +265,7 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
   weights.layers = needs_calibration(format) ? load_layers_calibrated(checkpoint, spec, format, options, pool)
                                              : load_layers_rtn(checkpoint, spec, format, options, pool);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
-  weights.lm_head = load_linear(checkpoint, spec.lm_head(), linear_scheme(spec, format, spec.lm_head()), pool);
+  weights.lm_head = load_linear(checkpoint, spec, format, spec.lm_head(), pool);
   if (!spec.tie_word_embeddings) load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);
   return weights;
 }

@@ -40,12 +40,6 @@ void refuse_unsupported(const HfConfig& config) {
     throw Error(Errc::kUnsupported, "{}: hidden_act: wanted silu, got '{}'", config.path, config.hidden_act);
   if (config.use_sliding_window)
     throw Error(Errc::kUnsupported, "{}: use_sliding_window: sliding windows are not supported, got true", config.path);
-  if (config.quant_method)
-    throw Error(
-        Errc::kUnsupported,
-        "{}: quantization_config.quant_method: quantized checkpoints cannot be read, got '{}'; wanted the model in "
-        "bf16, fp16 or fp32",
-        config.path, *config.quant_method);
   if (!config.dtype || !is_run(*config.dtype))
     throw Error(Errc::kUnsupported, "{}: torch_dtype: wanted bfloat16, float16 or float32, got {}", config.path,
                 config.dtype ? torch_name(*config.dtype) : "none");

@@ -100,7 +100,6 @@ TEST(ModelSpec, RefusesNamingPathAndField) {
        Errc::kUnsupported, [](HfConfig& c) { c.architecture = "GPT2LMHeadModel"; }},
       {"hidden_act: wanted silu, got 'gelu'", Errc::kUnsupported, [](HfConfig& c) { c.hidden_act = "gelu"; }},
       {"use_sliding_window", Errc::kUnsupported, [](HfConfig& c) { c.use_sliding_window = true; }},
-      {"got 'gptq'", Errc::kUnsupported, [](HfConfig& c) { c.quant_method = "gptq"; }},
       {"torch_dtype", Errc::kUnsupported, [](HfConfig& c) { c.dtype = DType::kF8E4M3; }},
       {"torch_dtype: wanted bfloat16, float16 or float32, got none", Errc::kUnsupported,
        [](HfConfig& c) { c.dtype.reset(); }},

@@ -3,7 +3,7 @@ import shlex
 
 from harness import main
 
-COMMANDS = ["compare", "generate", "eval", "hardware", "formats"]
+COMMANDS = ["compare", "quantize", "generate", "eval", "hardware", "formats"]
 
 
 def test_no_command_is_help(lab):

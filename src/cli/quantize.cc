@@ -1,0 +1,127 @@
+// trimeter quantize: a model in another format, as a directory that others load.
+#include "lab/quantize.h"
+
+#include <fmt/ranges.h>
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "lab/evaluation_set.h"
+#include "lab/output_directory.h"
+#include "report/text.h"
+
+namespace trimeter {
+namespace {
+
+constexpr size_t kWorstShown = 10;
+
+struct Flags {
+  QuantizeOptions options;
+  std::string calibration, eval_data;
+  int samples = 0, threads = 0;
+  bool dry_run = false;
+};
+
+Section sizes_section(const QuantizePlan& plan) {
+  const MemoryBreakdown& m = plan.memory;
+  Table table;
+  table.columns = {{"", "weights", Align::kLeft}, {"", "bytes"}, {"", ""}};
+  const auto row = [&](const char* what, int64_t bytes) {
+    table.add({{what}, {with_commas(bytes)}, {bytes_text(bytes), Tone::kFaint}});
+  };
+  row("linears: values", m.linear_bytes - m.scales_bytes);
+  row("linears: scales", m.scales_bytes);
+  row("embedding and lm_head", m.embedding_bytes);
+  row("norms and biases", m.norm_bytes);
+  row("in memory", m.weights_bytes);
+  row("in files", plan.file_bytes());
+  return {"Sizes", "", {table}};
+}
+
+// The linears that lose most, and those held in another scheme than the rest.
+Section errors_section(const Quantized& quantized) {
+  Table table;
+  table.columns = {{"", "linear", Align::kLeft}, {"", "scheme", Align::kLeft}, {"", "output error"}};
+  const std::vector<LinearError> ranked = quantized.report.ranking();
+  for (size_t i = 0; i < std::min(ranked.size(), kWorstShown); ++i)
+    table.add({{ranked[i].module}, {ranked[i].scheme}, {significant(ranked[i].relative_error, 3)}});
+  return {"Output error",
+          fmt::format("of its own squared norm over the calibration; the worst of {} linears", ranked.size()),
+          {table}};
+}
+
+Document document_of(const Quantized& quantized, const std::string& title) {
+  const QuantizePlan& plan = quantized.plan;
+  Document document;
+  document.title = title;
+  document.subtitles = {fmt::format("{}: {}, {}, written as {}", plan.format.name, plan.format.scheme,
+                                    plan.format.algorithm, plan.format.container)};
+  std::vector<std::string> kept;
+  for (const auto& [module, scheme] : plan.format.scheme_of_module) kept.push_back(module);
+  if (!kept.empty()) document.subtitles.push_back(fmt::format("in 16 bits: {}", fmt::join(kept, ", ")));
+  document.sections.push_back(sizes_section(plan));
+  if (!quantized.report.linears.empty()) document.sections.push_back(errors_section(quantized));
+  return document;
+}
+
+void read_calibration(Flags& flags) {
+  QuantizeOptions& options = flags.options;
+  if (!flags.calibration.empty())
+    options.calibration = read_texts_of(flags.calibration);
+  else if (options.keep_worst > 0 || needs_calibration(format(options.format)))
+    options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
+  if (flags.samples > 0 && options.calibration.size() > static_cast<size_t>(flags.samples))
+    options.calibration.resize(static_cast<size_t>(flags.samples));
+}
+
+void quantize(Flags& flags) {
+  QuantizeOptions& options = flags.options;
+  check_output_directory(options.output, options.force);
+  if (flags.dry_run) {
+    print(document_of({plan_quantize(options), {}}, fmt::format("{}: nothing written", options.output.string())));
+    return;
+  }
+  read_calibration(flags);
+  if (flags.threads > 0) options.threads = std::make_shared<ThreadPool>(flags.threads);
+  Progress progress = stderr_progress();
+  options.on_progress = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
+  const Quantized quantized = run_quantize(options);
+  progress.finish();
+  print(document_of(quantized, fmt::format("{}: written", options.output.string())));
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& program) {
+  const auto flags = std::make_shared<Flags>();
+  QuantizeOptions& options = flags->options;
+  CLI::App* command =
+      program.add_subcommand("quantize", "write a model in another format, for vLLM and transformers too");
+  command->add_option("MODEL", options.model, "directory of a Hugging Face checkpoint")->required();
+  command->add_option("--format", options.format, "a name from `trimeter formats`")->required();
+  command->add_option("-o,--output", options.output, "directory to write")->required();
+  command->add_option(
+      "--calibration", flags->calibration,
+      "texts: JSON lines with a \"text\", or paragraphs [the project's own, where the format needs them]");
+  command->add_option("--samples", flags->samples, "use the first so many of them [all]")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--group-size", options.group_size, "inputs that share a scale; -1: all [the format's]");
+  command->add_option("--keep-16bit", options.keep_16bit,
+                      "leave linears with such names in 16 bits, such as '*.0.mlp.down_proj'; may be repeated");
+  command
+      ->add_option("--keep-worst", options.keep_worst, "leave so many linears with the largest output error in 16 bits")
+      ->check(CLI::Range(0, 1 << 20));
+  command->add_flag("--dry-run", flags->dry_run, "say what would be written, and its sizes");
+  command->add_flag("--force", options.force, "replace a model that is there");
+  command->add_option("--threads", flags->threads, "threads [one per CPU]")->check(CLI::Range(0, 1024));
+  command->add_option("--eval-data", flags->eval_data, "directory with calibration/ [data/ of the project]");
+  command->footer(
+      "Examples:\n"
+      "  trimeter quantize models/demo --format awq -o demo-awq\n"
+      "  trimeter quantize models/demo --format awq --keep-worst 2 --dry-run -o demo-awq\n"
+      "  trimeter quantize models/demo --format fp8 --keep-16bit '*.down_proj' -o demo-fp8");
+  command->callback([flags] { quantize(*flags); });
+}
+
+}  // namespace trimeter

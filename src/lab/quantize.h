@@ -1,0 +1,51 @@
+// A model in another format, written as a directory that this program, vLLM and transformers load.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/memory_breakdown.h"
+#include "base/thread_pool.h"
+#include "lab/subject.h"
+#include "model/quantize.h"
+
+namespace trimeter {
+
+struct QuantizeOptions {
+  std::filesystem::path model, output;
+  std::string format;                   // a name of formats.def
+  int64_t group_size = 0;               // of its scheme; 0: as the format has it
+  std::vector<std::string> keep_16bit;  // patterns: keep_16bit() of spec/mixed_format.h
+  int keep_worst = 0;                   // linears with the largest output error that stay in 16 bits, too
+  // Texts for algorithms that look at activations, and for the report of errors, which is made if there are any.
+  std::vector<std::string> calibration;
+  bool force = false;
+  std::shared_ptr<ThreadPool> threads{};  // null: one of its own, a thread per CPU
+  std::function<void(const std::string& what, int done, int total)> on_progress{};
+};
+
+// What will be written, checked against the model: --dry-run.
+struct QuantizePlan {
+  Subject subject;
+  Format format;
+  MemoryBreakdown memory;           // of the weights: the ledger's
+  std::vector<TensorInfo> tensors;  // in the order of the files
+  int64_t file_bytes() const;       // of the tensors
+};
+
+// Throws Error for a format that the model's shapes or the container refuse, and for a model that is quantized already.
+QuantizePlan plan_quantize(const QuantizeOptions& options);
+
+struct Quantized {
+  QuantizePlan plan;  // with the linears that keep_worst chose
+  QuantizationReport report;
+};
+
+// Writes weights, config.json with its quantization_config, generation_config.json, tokenizer and chat template.
+// Nothing is left of a run that fails. Needs memory for one layer beside the calibration (model/quantize.h).
+Quantized run_quantize(const QuantizeOptions& options);
+
+}  // namespace trimeter
