@@ -1,5 +1,7 @@
 #include "model/layer_quantizer.h"
 
+#include <cmath>
+
 #include "algorithms/awq.h"
 #include "algorithms/output_probe.h"
 #include "base/error.h"
@@ -9,10 +11,25 @@
 namespace trimeter {
 namespace {
 
-constexpr Algorithm kAlgorithms[] = {
-    {"none", Scaling::kNone, Rounding::kNearest}, {kStoredAlgorithm, Scaling::kNone, Rounding::kNearest},
-    {"amax", Scaling::kNone, Rounding::kNearest}, {"rtn", Scaling::kNone, Rounding::kNearest},
-    {"awq", Scaling::kAwq, Rounding::kNearest},   {"gptq", Scaling::kNone, Rounding::kGptq}};
+constexpr Algorithm kAlgorithms[] = {{"none", Scaling::kNone, Rounding::kNearest, false},
+                                     {kStoredAlgorithm, Scaling::kNone, Rounding::kNearest, false},
+                                     {"amax", Scaling::kNone, Rounding::kNearest, false},
+                                     {"rtn", Scaling::kNone, Rounding::kNearest, false},
+                                     {"calibration", Scaling::kNone, Rounding::kNearest, true},
+                                     {"awq", Scaling::kAwq, Rounding::kNearest, true},
+                                     {"gptq", Scaling::kNone, Rounding::kGptq, true},
+                                     {"smoothquant", Scaling::kSmoothQuant, Rounding::kNearest, true},
+                                     {"smoothquant+gptq", Scaling::kSmoothQuant, Rounding::kGptq, true}};
+
+// The row of v that makes each input of the attention's output projection.
+std::vector<int32_t> rows_of_v(const ModelSpec& spec) {
+  const int64_t heads_per_kv = spec.n_heads / spec.n_kv_heads;
+  std::vector<int32_t> rows;
+  for (int64_t head = 0; head < spec.n_heads; ++head)
+    for (int64_t i = 0; i < spec.head_dim; ++i)
+      rows.push_back(static_cast<int32_t>(head / heads_per_kv * spec.head_dim + i));
+  return rows;
+}
 
 }  // namespace
 
@@ -42,27 +59,47 @@ struct LayerQuantizer::Linear {
   }
 };
 
-// Searches the scales of a linear's inputs and takes them into its columns and its statistics; whoever makes the inputs
-// has to divide by what is returned.
-std::vector<float> LayerQuantizer::scale(Linear& linear) {
-  InputStatistics& input = calibration_.statistics(linear.spec.role);
-  AwqScales found = awq_search_scales(linear.weight, input, linear.scheme, {}, pool_);
-  TM_DEBUG("layer {} {}: exponent {:.2f}, output error {:.4g} rounded to nearest, {:.4g} scaled", linear.spec.layer,
-           name(linear.spec.role), found.exponent, found.error_rtn, found.error);
-  multiply_columns(linear.weight, found.scales);
-  input.divide(found.scales);
+// A linear kept in 16 bits is not searched.
+bool LayerQuantizer::scales(const Linear& linear) const {
+  if (algorithm_.scaling == Scaling::kAwq) return linear.searched();
+  return algorithm_.scaling == Scaling::kSmoothQuant && format_.scheme_of_module.count(module_name(linear.spec)) == 0;
+}
+
+std::vector<float> LayerQuantizer::find_scales(const Linear& linear, std::span<const int32_t> channel_of_input) {
+  const InputStatistics& input = calibration_.statistics(linear.spec.role);
+  if (algorithm_.scaling == Scaling::kAwq) {
+    AwqScales found = awq_search_scales(linear.weight, input, linear.scheme, {}, pool_);
+    TM_DEBUG("layer {} {}: exponent {:.2f}, output error {:.4g} rounded to nearest, {:.4g} scaled", linear.spec.layer,
+             name(linear.spec.role), found.exponent, found.error_rtn, found.error);
+    return std::move(found.scales);
+  }
+  SmoothQuantScales found = smoothquant_search(linear.weight, input, channel_of_input, linear.scheme,
+                                               options_.smoothquant, options_.activations, pool_);
+  TM_DEBUG("layer {} {}: alpha {:.2f}, relative output error {:.4g} unscaled, {:.4g} scaled", linear.spec.layer,
+           name(linear.spec.role), found.alpha.value_or(NAN), found.error_plain, found.error);
   return std::move(found.scales);
 }
 
-void LayerQuantizer::fold(Linear& linear, std::vector<float>& norm) {
-  if (linear.searched()) divide_rows(norm, scale(linear));
+// Takes the scales of a linear's inputs into its columns and its statistics; whoever makes the inputs has to divide by
+// what is returned.
+std::vector<float> LayerQuantizer::scale(Linear& linear, std::span<const int32_t> channel_of_input) {
+  std::vector<float> scales = find_scales(linear, channel_of_input);
+  multiply_columns(linear.weight, scales);
+  calibration_.statistics(linear.spec.role).divide(scales);
+  return scales;
 }
 
-void LayerQuantizer::fold(Linear& linear, Linear& previous) {
-  if (!linear.searched()) return;
-  const std::vector<float> scales = scale(linear);
-  divide_rows(previous.last_rows(), scales);
-  if (!previous.bias.empty()) divide_rows(previous.last_bias(), scales);
+void LayerQuantizer::fold(Linear& linear, std::vector<float>& norm) {
+  if (scales(linear)) divide_rows(norm, scale(linear));
+}
+
+// row_of_input: of the previous linear's last rows; empty: input i comes from row i.
+void LayerQuantizer::fold(Linear& linear, Linear& previous, std::span<const int32_t> row_of_input) {
+  if (!scales(linear)) return;
+  std::vector<float> of_inputs = scale(linear, row_of_input), of_rows(previous.spec.parts.back().n_rows);
+  for (size_t i = 0; i < of_inputs.size(); ++i) of_rows[row_of_input.empty() ? i : row_of_input[i]] = of_inputs[i];
+  divide_rows(previous.last_rows(), of_rows);
+  if (!previous.bias.empty()) divide_rows(previous.last_bias(), of_rows);
 }
 
 // q and k multiply each other: clipping them is left out, as in the reference.
@@ -89,6 +126,8 @@ CanonicalLinear LayerQuantizer::finish(Linear linear, QuantizationReport& report
   if (algorithm_.scaling == Scaling::kAwq && linear.searched()) clip(linear);
 
   CanonicalLinear result{linear.spec, &linear.scheme, choose_codes(linear), std::move(linear.bias)};
+  if (linear.scheme.info().static_input)
+    result.weight.input_scale = activation_scale(input, linear.scheme.info().activation, options_.activations);
   if (!result.weight.dense.empty())  // moving it leaves its values where they are
     result.floats = std::make_unique<const std::vector<float>>(std::move(linear.weight));
   report.linears.push_back({module_name(result.spec), std::string(linear.scheme.info().name),
@@ -107,13 +146,12 @@ CanonicalLayer LayerQuantizer::quantize(QuantizationReport& report) {
   };
   Linear qkv = linear(dense.qkv), attention_out = linear(dense.attention_out), gate_up = linear(dense.gate_up),
          down = linear(dense.down);
-  if (algorithm_.scaling == Scaling::kAwq) {
-    fold(qkv, result.input_norm);
-    // With grouped-query attention a row of v feeds several columns of o, which have one scale each.
-    if (qkv.spec.parts.back().n_rows == attention_out.spec.shape.in) fold(attention_out, qkv);
-    fold(gate_up, result.post_attention_norm);
-    fold(down, gate_up);
-  }
+  fold(qkv, result.input_norm);
+  // With grouped-query attention a row of v feeds several columns of o: AWQ's have one scale each.
+  if (algorithm_.scaling != Scaling::kAwq || spec_.n_kv_heads == spec_.n_heads)
+    fold(attention_out, qkv, rows_of_v(spec_));
+  fold(gate_up, result.post_attention_norm);
+  fold(down, gate_up, {});
   result.qkv = finish(std::move(qkv), report);
   result.attention_out = finish(std::move(attention_out), report);
   result.gate_up = finish(std::move(gate_up), report);

@@ -8,15 +8,15 @@
 
 namespace trimeter {
 
-// First scales and clips, then codes.
-enum class Scaling { kNone, kAwq };
+// First scales and clips, then codes, then the scale of activations where the scheme has a static one.
+enum class Scaling { kNone, kAwq, kSmoothQuant };
 enum class Rounding { kNearest, kGptq };
 struct Algorithm {
   std::string_view name;
   Scaling scaling;
   Rounding rounding;
+  bool needs_calibration;
   bool needs_gram() const { return scaling == Scaling::kAwq || rounding == Rounding::kGptq; }
-  bool needs_calibration() const { return needs_gram(); }
 };
 // Throws Error(kUnsupported) if there is no such algorithm.
 const Algorithm& find_algorithm(const Format& format);
@@ -36,9 +36,11 @@ class LayerQuantizer {
 
  private:
   struct Linear;
-  std::vector<float> scale(Linear& linear);
+  bool scales(const Linear& linear) const;
+  std::vector<float> find_scales(const Linear& linear, std::span<const int32_t> channel_of_input);
+  std::vector<float> scale(Linear& linear, std::span<const int32_t> channel_of_input = {});
   void fold(Linear& linear, std::vector<float>& norm);
-  void fold(Linear& linear, Linear& previous);
+  void fold(Linear& linear, Linear& previous, std::span<const int32_t> row_of_input);
   void clip(Linear& linear);
   CanonicalWeight choose_codes(const Linear& linear);
   CanonicalLinear finish(Linear linear, QuantizationReport& report);

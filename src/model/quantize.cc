@@ -33,7 +33,7 @@ void check_statistics(const Checkpoint& checkpoint, const LinearSpec& linear, co
 }  // namespace
 
 bool needs_calibration(const Format& format) {
-  return find_algorithm(format).needs_calibration() || format.kv_dtype == DType::kF8E4M3;
+  return find_algorithm(format).needs_calibration || format.kv_dtype == DType::kF8E4M3;
 }
 
 std::vector<LinearError> QuantizationReport::ranking() const {
@@ -55,7 +55,7 @@ QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec
   const Algorithm& algorithm = find_algorithm(format);
   const bool calibrated = std::any_of(options.calibration.begin(), options.calibration.end(),
                                       [](const auto& sequence) { return !sequence.empty(); });
-  if (needs_calibration(format) && !calibrated)
+  if (algorithm.needs_calibration && !calibrated)
     throw Error(Errc::kBadArgument, "calibration: {} needs token sequences, got none", format.algorithm);
   const auto n_layers = static_cast<int>(spec.n_layers);
   QuantizationReport report;

@@ -41,9 +41,15 @@ using LayerSink = std::function<void(int layer, CanonicalLayer weights)>;
 //   post_attention_norm -> gate_up;  up rows of gate_up -> down
 // Clipping: every row but q's and k's.
 //
+// SmoothQuant (algorithms/smoothquant.h, options.smoothquant): the same groups, with v -> attention_out always: columns
+// that a row of v feeds share a scale.
+//
 // GPTQ (algorithms/gptq.h, options.gptq): the codes of each linear for what it sees in the unquantized model.
 //
-// Linears that the format holds in a scheme of floats take part in no search; what the others fold into them they take.
+// Schemes with static activations get their scale from what the linear sees (algorithms/activation_scale.h,
+// options.activations), if there are calibration tokens.
+//
+// Linears kept in 16 bits take part in no search; what the others fold into them they take.
 //
 // The same bits for any number of threads. Not the same for any ISA: calibration activations differ in their last bits,
 // which can move a code at a rounding tie or choose between exponents of nearly equal error.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "algorithms/gptq.h"
+#include "algorithms/smoothquant.h"
 #include "base/memory_breakdown.h"
 #include "io/safetensors.h"
 #include "schemes/scheme.h"
@@ -73,6 +74,8 @@ struct LoadOptions {
   std::vector<std::vector<int32_t>> calibration;
   std::function<void(const std::string& what, int done, int total)> on_progress;
   GptqOptions gptq{};
+  SmoothQuantOptions smoothquant{};
+  ActivationOptions activations{};
 };
 
 // Throws Error(kUnsupported) if there is no such algorithm.
