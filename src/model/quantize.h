@@ -44,7 +44,9 @@ using LayerSink = std::function<void(int layer, CanonicalLayer weights)>;
 // SmoothQuant (algorithms/smoothquant.h, options.smoothquant): the same groups, with v -> attention_out always: columns
 // that a row of v feeds share a scale.
 //
-// GPTQ (algorithms/gptq.h, options.gptq): the codes of each linear for what it sees in the unquantized model.
+// GPTQ (algorithms/gptq.h, options.gptq): the codes of each linear for what it sees in the unquantized model. (The
+// published code runs the next layer on the quantized one's outputs. Tried: a second pass over the tokens, and on the
+// demo model a mean KLD of 0.0105 instead of 0.0102.)
 //
 // Schemes with static activations get their scale from what the linear sees (algorithms/activation_scale.h,
 // options.activations), if there are calibration tokens.
