@@ -11,7 +11,7 @@ struct ActivationOptions {
     kPercentile,  // the percentile of |x| over the sampled tokens: what lies above is clipped
     kMse,         // 1, 0.99, ... 0.21 of the largest |x|, whichever gives the least sum (x - Q(x))^2 over the sample
   };
-  Range range = Range::kAmax;
+  Range range = Range::kMse;
   double percentile = 99.99;
 };
 

@@ -26,8 +26,8 @@ std::vector<float> thousandths() {
 
 TEST(ActivationScale, AmaxIsOfAllTokensAndChannels) {
   const InputStatistics s = statistics(thousandths(), 10);
-  EXPECT_EQ(activation_scale(s, DType::kF8E4M3, {}), 1 / 448.0f);
-  EXPECT_EQ(activation_scale(s, DType::kI8, {}), 1 / 127.0f);
+  EXPECT_EQ(activation_scale(s, DType::kF8E4M3, {.range = Range::kAmax}), 1 / 448.0f);
+  EXPECT_EQ(activation_scale(s, DType::kI8, {.range = Range::kAmax}), 1 / 127.0f);
 }
 
 TEST(ActivationScale, PercentileIsOfTheMagnitudes) {

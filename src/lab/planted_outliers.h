@@ -13,8 +13,8 @@
 namespace trimeter {
 
 // Copies the bf16 checkpoint in `from` to `to`, with every 29th channel of what the norms put out 16, 32 or 64 times
-// larger (the norms' weights) and the linears' columns that read it as much smaller. Powers of two are exact in bf16 and
-// through every sum, so that the logits are the same to the bit.
+// larger (the norms' weights) and the linears' columns that read it as much smaller. Powers of two are exact in bf16
+// and through every sum, so that the logits are the same to the bit.
 inline void plant_outliers(const std::filesystem::path& from, const std::filesystem::path& to, const ModelSpec& spec) {
   TM_CHECK(spec.dtype == DType::kBF16, "outliers are planted in bf16");
   for (const auto& entry : std::filesystem::directory_iterator(from))
@@ -26,7 +26,8 @@ inline void plant_outliers(const std::filesystem::path& from, const std::filesys
   const nlohmann::json header = nlohmann::json::parse(file.substr(sizeof header_bytes, header_bytes));
   // Element [row, channel] of every row, times the channel's factor or its reciprocal.
   const auto scale = [&](const std::string& tensor, int64_t n_rows, bool up) {
-    char* data = file.data() + sizeof header_bytes + header_bytes + header.at(tensor).at("data_offsets")[0].get<int64_t>();
+    char* data =
+        file.data() + sizeof header_bytes + header_bytes + header.at(tensor).at("data_offsets")[0].get<int64_t>();
     for (int64_t row = 0; row < n_rows; ++row)
       for (int64_t channel = 7; channel < spec.hidden_size; channel += 29) {
         const float factor = static_cast<float>(16 << channel % 3);

@@ -30,6 +30,7 @@ class QualityOfFormats {
   const LoadOptions& options() const { return options_; }
   const Subject& subject() const { return subject_; }
   int64_t n_tokens() const { return static_cast<int64_t>(baseline_.size()) / subject_.spec.vocab_size; }
+  const std::vector<float>& baseline() const { return baseline_; }  // logits [tokens, vocab]
   // Nats.
   double mean_kld(const Format& format, const LoadOptions& options) {
     const std::vector<float> got = logits(format, options);

@@ -111,9 +111,14 @@ void LayerQuantizer::clip(Linear& linear) {
 }
 
 CanonicalWeight LayerQuantizer::choose_codes(const Linear& linear) {
-  if (algorithm_.rounding == Rounding::kGptq && linear.searched())
-    return gptq(linear.weight, calibration_.statistics(linear.spec.role), *linear.scheme.info().grid, options_.gptq,
-                pool_);
+  if (algorithm_.rounding == Rounding::kGptq && linear.searched()) {
+    CanonicalWeight weight = gptq(linear.weight, calibration_.statistics(linear.spec.role), *linear.scheme.info().grid,
+                                  options_.gptq, pool_);
+    if (linear.scheme.info().act_order && weight.group_of_input.empty())
+      for (int64_t i = 0; i < linear.spec.shape.in; ++i)
+        weight.group_of_input.push_back(static_cast<int32_t>(i / linear.scheme.info().group_size));
+    return weight;
+  }
   const DenseRows rows{.data = reinterpret_cast<const std::byte*>(linear.weight.data()),
                        .dtype = DType::kF32,
                        .n_rows = linear.spec.shape.out};

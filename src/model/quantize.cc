@@ -50,6 +50,23 @@ std::vector<std::string> QuantizationReport::worst(size_t n) const {
   return modules;
 }
 
+namespace {
+
+void check_act_order(const ModelSpec& spec, const Format& format, const GptqOptions& options) {
+  if (!options.act_order || options.static_groups) return;
+  for (const LinearSpec& linear : spec.linears()) {
+    const SchemeInfo& info = linear_scheme(spec, format, linear).info();
+    if (info.grid != nullptr && info.group_size > 0 && !info.act_order)
+      throw Error(
+          Errc::kBadArgument,
+          "format {}: {}: act-order with groups of its own needs a scheme that says the group of each input, got "
+          "{}; static groups need none",
+          format.name, module_name(linear), info.name);
+  }
+}
+
+}  // namespace
+
 QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                    const LoadOptions& options, ThreadPool& pool, const LayerSink& sink) {
   const Algorithm& algorithm = find_algorithm(format);
@@ -57,6 +74,7 @@ QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec
                                       [](const auto& sequence) { return !sequence.empty(); });
   if (algorithm.needs_calibration && !calibrated)
     throw Error(Errc::kBadArgument, "calibration: {} needs token sequences, got none", format.algorithm);
+  if (algorithm.rounding == Rounding::kGptq) check_act_order(spec, format, options.gptq);
   const auto n_layers = static_cast<int>(spec.n_layers);
   QuantizationReport report;
   const auto done = [&](int layer, CanonicalLayer weights) {

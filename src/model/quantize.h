@@ -56,10 +56,10 @@ using LayerSink = std::function<void(int layer, CanonicalLayer weights)>;
 // The same bits for any number of threads. Not the same for any ISA: calibration activations differ in their last bits,
 // which can move a code at a rounding tie or choose between exponents of nearly equal error.
 //
-// Throws Error(kBadArgument) if the format needs calibration and there is none, or if a token is outside the
-// vocabulary; Error(kUnsupported) with file and tensor for calibration inputs that overflow and, where the algorithm is
-// AWQ, for a weight beyond fp16's largest; otherwise as load_layer. Reports options.on_progress(algorithm, layers done,
-// n_layers).
+// Throws Error(kBadArgument) if the format needs calibration and there is none, if a token is outside the vocabulary,
+// or if options.gptq asks for act-order with groups of its own and a scheme has none (SchemeInfo::act_order);
+// Error(kUnsupported) with file and tensor for calibration inputs that overflow and, where the algorithm is AWQ, for a
+// weight beyond fp16's largest; otherwise as load_layer. Reports options.on_progress(algorithm, layers done, n_layers).
 QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                    const LoadOptions& options, ThreadPool& pool, const LayerSink& sink);
 

@@ -202,6 +202,24 @@ TEST(QuantizeGptq, KeepsTheFunctionBetterThanRoundToNearest) {
     EXPECT_LT(gptq.report.linears[i].relative_error, nearest.report.linears[i].relative_error) << i;
 }
 
+// The inputs of layer 0's qkv in the unquantized model, summed.
+InputStatistics qkv_inputs(const LayerWeights& dense, const ModelSpec& spec, const Checkpoint& checkpoint,
+                           const std::vector<std::vector<int32_t>>& sequences, ThreadPool& pool) {
+  InputStatistics input(kHidden);
+  std::vector<float> embedding(kHidden), x(kHidden);
+  for (const std::vector<int32_t>& sequence : sequences)
+    for (const int32_t token : sequence) {
+      std::memcpy(embedding.data(), checkpoint.at("model.embed_tokens.weight").bytes.data() + token * kHidden * 4,
+                  kHidden * 4);
+      double squares = 0;
+      for (const float value : embedding) squares += static_cast<double>(value) * value;
+      const double factor = 1 / std::sqrt(squares / kHidden + spec.rms_norm_eps);
+      for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(embedding[i] * factor) * dense.input_norm[i];
+      input.add(x.data(), 1, pool);
+    }
+  return input;
+}
+
 // Each weight off by a relative 2^-20 at most.
 void disturb(LayerWeights& layer, std::mt19937& random, ThreadPool& pool) {
   std::uniform_real_distribution<float> uniform(-1, 1);
@@ -266,6 +284,85 @@ TEST_P(SmoothQuantIdentity, TheFp32FunctionIsUnchanged) {
 
 INSTANTIATE_TEST_SUITE_P(KvHeads, SmoothQuantIdentity, testing::Values(1, kHeads / 2, kHeads));
 
+// With groups of its own the scheme has to have them; static groups are any scheme's.
+TEST(QuantizeGptq, ActOrderGoesToTheSchemesThatHaveIt) {
+  ThreadPool pool(2);
+  const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 1));
+  const auto in_scheme = [](const char* scheme) {
+    Format row = int4("gptq");
+    row.scheme = scheme;
+    return row;
+  };
+  LoadOptions plain, ordered, with_static_groups;
+  ordered.gptq = {.act_order = true};
+  with_static_groups.gptq = {.act_order = true, .static_groups = true};
+  const auto error = [&](const char* scheme, const LoadOptions& options) {
+    const Function function = quantized_function(spec, in_scheme(scheme), options, pool);
+    return function.error / function.error_nearest;
+  };
+  EXPECT_LT(error("int4_g128_order", ordered), 0.8);
+  EXPECT_LT(error("int4_g128", with_static_groups), 0.8);
+  EXPECT_EQ(error("int4_g128_order", plain), error("int4_g128", plain));
+  try {
+    error("int4_g128", ordered);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Errc::kBadArgument);
+    EXPECT_STREQ(e.what(),
+                 "format awq: model.layers.0.self_attn.qkv_proj: act-order with groups of its own needs a scheme that "
+                 "says the group of each input, got int4_g128; static groups need none");
+  }
+}
+
+// Scales of activations as amax of what the linear sees gives them, to the last bit for qkv, whose input is known.
+TEST(QuantizeCalibration, StaticScalesAreThoseOfTheInputs) {
+  ThreadPool pool(2);
+  const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 1));
+  const RandomCheckpoint files(spec);
+  const Checkpoint checkpoint = files.open();
+  Format row = format("fp8-static");
+  LoadOptions options;
+  options.calibration = random_sequences(1);
+  options.activations.range = ActivationOptions::Range::kAmax;
+  const LayerWeights got = std::move(quantize(checkpoint, spec, row, options, pool)[0]);
+  const LayerWeights dense = load_layer(checkpoint, spec, 0, format("fp32"), pool);
+  const InputStatistics input = qkv_inputs(dense, spec, checkpoint, options.calibration, pool);
+  const float want = *std::max_element(input.amax.begin(), input.amax.end()) / 448;
+  EXPECT_NEAR(got.qkv.packed.input_scale, want, want * 1e-6f);
+  for (const LinearWeight* linear : {&got.attention_out, &got.gate_up, &got.down})
+    EXPECT_NE(linear->packed.input_scale, got.qkv.packed.input_scale);
+  options.activations = {.range = ActivationOptions::Range::kPercentile, .percentile = 90};
+  EXPECT_LT(quantize(checkpoint, spec, row, options, pool)[0].qkv.packed.input_scale, 0.8f * want);
+}
+
+// Of one token, whose k and v are a product with a known input: rope turns nothing at position 0.
+TEST(QuantizeCalibration, KvRangesAreOfTheCache) {
+  ThreadPool pool(2);
+  const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 2));
+  const RandomCheckpoint files(spec);
+  const Checkpoint checkpoint = files.open();
+  LoadOptions options;
+  options.calibration = {{3}};
+  std::vector<KvRange> got;
+  quantize_layers(checkpoint, spec, format("bf16"), options, pool,
+                  [&](int, const CanonicalLayer& layer) { got.push_back(layer.kv_range.value()); });
+  ASSERT_EQ(got.size(), 2u);
+  const LayerWeights dense = load_layer(checkpoint, spec, 0, format("fp32"), pool);
+  const InputStatistics input = qkv_inputs(dense, spec, checkpoint, options.calibration, pool);
+  const std::vector<float> weight = unpacked(dense.qkv);
+  float amax[2] = {};
+  const int64_t kv_rows = dense.qkv.spec.parts.back().n_rows, out = dense.qkv.spec.shape.out;
+  for (int64_t row = out - 2 * kv_rows; row < out; ++row) {
+    double y = dense.qkv.bias[row];
+    for (int64_t i = 0; i < kHidden; ++i) y += static_cast<double>(weight[row * kHidden + i]) * input.sample[i];
+    float& most = amax[row >= out - kv_rows];
+    most = std::max(most, static_cast<float>(std::fabs(y)));
+  }
+  EXPECT_NEAR(got[0].k_amax, amax[0], 1e-5f * amax[0]);
+  EXPECT_NEAR(got[0].v_amax, amax[1], 1e-5f * amax[1]);
+  EXPECT_NE(got[0].k_amax, got[1].k_amax);
+}
+
 TEST(QuantizationReport, NamesAndRanksTheLinears) {
   ThreadPool pool(2);
   const ModelSpec spec = make_model_spec(make_config(kHeads, 2));
@@ -303,24 +400,6 @@ TEST(QuantizationReport, TheWorstLinearsKeptIn16BitsAreExact) {
     }
     EXPECT_LT(mixed.error, plain.error) << algorithm;
   }
-}
-
-// The inputs of layer 0's qkv in the unquantized model, summed.
-InputStatistics qkv_inputs(const LayerWeights& dense, const ModelSpec& spec, const Checkpoint& checkpoint,
-                           const std::vector<std::vector<int32_t>>& sequences, ThreadPool& pool) {
-  InputStatistics input(kHidden);
-  std::vector<float> embedding(kHidden), x(kHidden);
-  for (const std::vector<int32_t>& sequence : sequences)
-    for (const int32_t token : sequence) {
-      std::memcpy(embedding.data(), checkpoint.at("model.embed_tokens.weight").bytes.data() + token * kHidden * 4,
-                  kHidden * 4);
-      double squares = 0;
-      for (const float value : embedding) squares += static_cast<double>(value) * value;
-      const double factor = 1 / std::sqrt(squares / kHidden + spec.rms_norm_eps);
-      for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(embedding[i] * factor) * dense.input_norm[i];
-      input.add(x.data(), 1, pool);
-    }
-  return input;
 }
 
 // A share of the groups: of those in which more than a value or two, which a rounding tie may move, differ.

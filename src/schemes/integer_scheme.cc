@@ -47,7 +47,7 @@ IntegerScheme::IntegerScheme(const SchemeInfo& info, Form form, std::span<const 
     : TiledScheme(info,
                   {.step = 32 / info.grid->bits,
                    .group_bytes = kRowVector * scale_bytes(*info.grid) + (info.grid->zero_points ? kRowVector / 2 : 0),
-                   .input_order = form.act_order,
+                   .input_order = info.act_order,
                    .group_sums = form.group_sums,
                    .input_scales = form.input_scales ? InputScales::kPerToken : InputScales::kNone},
                   kernels),

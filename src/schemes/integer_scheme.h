@@ -15,7 +15,6 @@ namespace trimeter {
 class IntegerScheme : public TiledScheme {
  public:
   struct Form {
-    bool act_order = false;
     bool group_sums = false;  // what the kernel wants of the input, as in Layout
     bool input_scales = false;
   };

@@ -64,6 +64,7 @@ struct SchemeInfo {
   int64_t activation_group = 0;
   const IntegerGrid* grid = nullptr;  // of the codes, for algorithms that choose them one by one; nullptr: none
   bool static_input = false;          // activations are quantized with the weight's input_scale
+  bool act_order = false;             // weights say the group of each input (CanonicalWeight::group_of_input)
 };
 
 // Which kernel a linear of this scheme gets on a machine: pure, printable, the same for loader, cost model and report.

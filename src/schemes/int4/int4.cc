@@ -19,8 +19,9 @@ const Scheme& int4(std::string_view name, std::string_view title) {
                                      .group_size = kGroup,
                                      .activation = DType::kBF16,
                                      .requested = "bf16",
-                                     .grid = &kGrid},
-                                    {.act_order = kOrder == Order::kGroups, .group_sums = kZeroPoints},
+                                     .grid = &kGrid,
+                                     .act_order = kOrder == Order::kGroups},
+                                    {.group_sums = kZeroPoints},
                                     kGroup == 0   ? int4_channel_kernel_table
                                     : kZeroPoints ? int4_zp_kernel_table
                                                   : int4_kernel_table);
