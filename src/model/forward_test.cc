@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <random>
@@ -80,8 +81,9 @@ INSTANTIATE_TEST_SUITE_P(Formats, Invariance,
                          testing::Combine(testing::Range(size_t{0}, all_formats().size()),
                                           testing::ValuesIn(runnable_isas())),
                          [](const auto& which) {
-                           return fmt::format("{}_{}", all_formats()[std::get<0>(which.param)].name,
-                                              name(std::get<1>(which.param)));
+                           std::string row = all_formats()[std::get<0>(which.param)].name;
+                           std::replace(row.begin(), row.end(), '-', '_');
+                           return fmt::format("{}_{}", row, name(std::get<1>(which.param)));
                          });
 
 TEST(Forward, AStepLongerThanAPieceIsTheSameStep) {

@@ -72,7 +72,7 @@ QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec
   const Algorithm& algorithm = find_algorithm(format);
   const bool calibrated = std::any_of(options.calibration.begin(), options.calibration.end(),
                                       [](const auto& sequence) { return !sequence.empty(); });
-  if (algorithm.needs_calibration && !calibrated)
+  if (needs_calibration(format) && !calibrated)
     throw Error(Errc::kBadArgument, "calibration: {} needs token sequences, got none", format.algorithm);
   if (algorithm.rounding == Rounding::kGptq) check_act_order(spec, format, options.gptq);
   const auto n_layers = static_cast<int>(spec.n_layers);
