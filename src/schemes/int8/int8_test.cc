@@ -69,6 +69,21 @@ TEST(Int8, SumsAreExactOnEveryIsa) {
   }
 }
 
+// Integers and the few roundings around them leave no room.
+TEST(Int8, OutputsHaveTheSameBitsOnEveryIsa) {
+  std::mt19937 random(6);
+  std::uniform_int_distribution<int> any(-128, 127);
+  std::normal_distribution<float> normal;
+  const MatShape shape{70, 771};
+  const CanonicalWeight weight = weight_of(shape, [&](int64_t, int64_t) { return any(random); });
+  std::vector<float> x(17 * shape.in);
+  for (float& value : x) value = normal(random);
+  ThreadPool pool(1);
+  const PackedWeight packed = scheme("int8").pack(weight, pool);
+  const std::vector<float> want = multiply_all(scheme("int8"), packed, x, 17, Isa::kScalar);
+  for (const Isa isa : runnable_isas()) EXPECT_EQ(multiply_all(scheme("int8"), packed, x, 17, isa), want) << name(isa);
+}
+
 // Inputs as a weight of ones on the diagonal shows them: code times scale.
 std::vector<float> quantized(const Scheme& scheme, const std::vector<float>& x, float input_scale, Isa isa) {
   const auto n = static_cast<int64_t>(x.size());

@@ -17,7 +17,9 @@ struct ByteTable {
 };
 constexpr ByteTable kLow(0), kHigh(8);
 
-TM_FN __m512i look_up(const ByteTable& table, __m512i codes) {  // vpermi2b ignores the highest bit
+// vpermi2b ignores the highest bit. (Tried: magnitudes alone, the sign put on; two look-ups fewer and up to 17%
+// slower.)
+TM_FN __m512i look_up(const ByteTable& table, __m512i codes) {
   const __m512i lower = _mm512_permutex2var_epi8(table.quarter(0), codes, table.quarter(1));
   const __m512i upper = _mm512_permutex2var_epi8(table.quarter(2), codes, table.quarter(3));
   return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), lower, upper);
