@@ -79,7 +79,10 @@ void add_compare(CLI::App& program) {
       program.add_subcommand("compare", "the lab: predict, run each format, three meters, reconcile, verdict");
   flags->device.add_to(*command, "a quarter of the RAM");
   CompareOptions& options = flags->compare;
-  command->add_option("--formats", flags->formats, "names from `trimeter formats`; the first is the baseline")
+  command
+      ->add_option("--formats", flags->formats,
+                   "names from `trimeter formats`, or directories of the model quantized already; the "
+                   "first is the baseline")
       ->allow_extra_args(false)
       ->required();
   command->add_option("--objective", flags->objective, "throughput, latency, capacity or quality")

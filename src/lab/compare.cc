@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cost/predict.h"
 #include "cost/reconcile.h"
+#include "io/file.h"
 #include "lab/evaluation_set.h"
 #include "lab/subject.h"
 #include "meters/capacity.h"
@@ -24,6 +25,49 @@ constexpr int kLeastRounds = 5;
 
 void check_at_least(const char* what, int64_t least, int64_t got) {
   if (got < least) throw Error(Errc::kBadArgument, "{}: wanted at least {}, got {}", what, least, got);
+}
+
+// An entry of --formats: MODEL in a format, or a directory that is quantized already.
+struct Contender {
+  std::string name;
+  std::filesystem::path directory;
+  ModelSpec spec;
+  Format format;
+};
+
+// A directory's model must be MODEL but for its numbers: the same shapes, the same tokenizer.
+void check_same_model(const Subject& model, const Contender& other) {
+  const auto check = [&](const char* what, const auto& wanted, const auto& got) {
+    if (wanted != got)
+      throw Error(Errc::kBadArgument, "{}: {}: wanted that of {}, {}, got {}", other.directory.string(), what,
+                  model.directory.string(), wanted, got);
+  };
+  const ModelSpec &a = model.spec, &b = other.spec;
+  check("architecture", a.architecture, b.architecture);
+  check("vocab_size", a.vocab_size, b.vocab_size);
+  check("hidden_size", a.hidden_size, b.hidden_size);
+  check("intermediate_size", a.intermediate_size, b.intermediate_size);
+  check("num_hidden_layers", a.n_layers, b.n_layers);
+  check("num_attention_heads", a.n_heads, b.n_heads);
+  check("num_key_value_heads", a.n_kv_heads, b.n_kv_heads);
+  check("head_dim", a.head_dim, b.head_dim);
+  const char* tokenizer = "tokenizer.json";
+  if (read_file(model.directory / tokenizer) != read_file(other.directory / tokenizer))
+    throw Error(Errc::kBadArgument, "{}: wanted the tokenizer of {}, got another",
+                (other.directory / tokenizer).string(), model.directory.string());
+}
+
+Contender make_contender(const EngineOptions& engine, const Subject& model, const std::string& name) {
+  EngineOptions options = engine;
+  if (std::error_code ignored; name.find('/') == name.npos && !std::filesystem::is_directory(name, ignored)) {
+    options.format = name;
+    return {name, model.directory, model.spec, engine_format(options, model.spec)};
+  }
+  options.model = name;
+  Contender contender{name, name, make_model_spec(read_hf_config(name)), {}};
+  check_same_model(model, contender);
+  contender.format = engine_format(options, contender.spec);
+  return contender;
 }
 
 class Comparison {
@@ -42,7 +86,7 @@ class Comparison {
   void encode_workload();
   void encode_passages();
   void describe();
-  EngineOptions engine_options(const std::string& format) const;
+  EngineOptions engine_options(const Contender& contender) const;
   void tell(std::string_view what, int64_t done, int64_t total) const {
     if (events_.on_progress) events_.on_progress(what, done, total);
   }
@@ -58,6 +102,7 @@ class Comparison {
   HardwareProfile hardware_;
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<KvMemory> kv_memory_ = std::make_shared<KvMemory>();  // the engines take turns
+  std::vector<Contender> contenders_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::vector<NamedEngine> named_;
   Record record_;
@@ -70,12 +115,12 @@ Comparison::Comparison(const CompareOptions& options, const CompareEvents& event
   limits_ = engine_limits(options.engine, subject_.spec);
   budget_ = device_budget(options.engine);
   for (const std::string& name : options.formats) {
-    const Format format = trimeter::format(name);
-    check_format_fits(subject_.spec, format);
+    const Contender& c = contenders_.emplace_back(make_contender(options.engine, subject_, name));
+    check_format_fits(c.spec, c.format);
     const MemoryBreakdown memory =
-        memory_ledger(subject_.spec, format, limits_, active_isa(), budget_.device_memory_bytes, budget_.utilization);
-    blocks_that_fit(fmt::format("{} in {}", subject_.directory.string(), name), budget_, memory, limits_,
-                    kv_layout(subject_.spec, format, limits_.block_size).block_bytes());
+        memory_ledger(c.spec, c.format, limits_, active_isa(), budget_.device_memory_bytes, budget_.utilization);
+    blocks_that_fit(fmt::format("{} in {}", c.directory.string(), c.format.name), budget_, memory, limits_,
+                    kv_layout(c.spec, c.format, limits_.block_size).block_bytes());
   }
   encode_workload();
   threads_ = std::make_shared<ThreadPool>(options.threads);
@@ -131,8 +176,8 @@ void Comparison::know_machine() {
     return;
   }
   std::set<std::string> schemes;
-  for (const std::string& name : options_.formats)
-    for (const std::string& scheme : schemes_of(subject_.spec, trimeter::format(name))) schemes.insert(scheme);
+  for (const Contender& c : contenders_)
+    for (const std::string& scheme : schemes_of(c.spec, c.format)) schemes.insert(scheme);
   const std::vector<std::string> wanted(schemes.begin(), schemes.end());
   hardware_ = load_or_measure(threads_->size(), wanted, tell_probe);
   const MachineSpeed now = machine_speed(hardware_, *threads_);
@@ -174,13 +219,12 @@ void Comparison::predict_all() {
   for (const QualityPrompt& prompt : prompts_)
     workload.prompt_tokens.push_back(static_cast<int64_t>(prompt.tokens.size()));
   workload.max_tokens = options_.max_tokens;
-  for (const std::string& name : options_.formats) {
-    const Format format = trimeter::format(name);
-    const KernelPlan plan = scheme(format.scheme).plan(active_isa());
+  for (const Contender& c : contenders_) {
+    const KernelPlan plan = scheme(c.format.scheme).plan(active_isa());
     RecordRun run;
-    run.format = name;
+    run.format = c.name;
     run.kernel = {plan.requested, plan.executed, {}};
-    run.predicted = predict({subject_.spec, format, hardware_, limits_, workload, budget_.device_memory_bytes,
+    run.predicted = predict({c.spec, c.format, hardware_, limits_, workload, budget_.device_memory_bytes,
                              budget_.utilization, active_isa(), threads_->size()});
     record_.runs.push_back(std::move(run));
   }
@@ -188,21 +232,23 @@ void Comparison::predict_all() {
   if (events_.on_predicted) events_.on_predicted(record_);
 }
 
-EngineOptions Comparison::engine_options(const std::string& format) const {
+EngineOptions Comparison::engine_options(const Contender& contender) const {
   EngineOptions options = options_.engine;
-  options.format = format;
+  options.model = contender.directory;
+  options.format = contender.format.name;
   options.calibration = set_.calibration;
   options.threads = threads_;
   options.kv_memory = kv_memory_;
-  options.on_progress = [this, format](const std::string& what, int done, int total) {
-    tell(fmt::format("loading {}: {}", format, what), done, total);
+  options.on_progress = [this, name = contender.name](const std::string& what, int done, int total) {
+    tell(fmt::format("loading {}: {}", name, what), done, total);
   };
   return options;
 }
 
 void Comparison::load_engines() {
-  for (RecordRun& run : record_.runs) {
-    engines_.push_back(make_engine(engine_options(run.format)));
+  for (size_t i = 0; i < record_.runs.size(); ++i) {
+    RecordRun& run = record_.runs[i];
+    engines_.push_back(make_engine(engine_options(contenders_[i])));
     named_.push_back({run.format, engines_.back().get()});
     const EngineInfo& info = engines_.back()->info();
     run.kernel = {info.requested, info.executed, info.kernel_lines};
