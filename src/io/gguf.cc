@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <regex>
 
 #include "base/error.h"
 #include "io/json.h"
@@ -224,11 +223,13 @@ void check_places(std::span<const Entry> entries, uint64_t alignment, uint64_t d
 
 // "…-00002-of-00003.gguf": what stands before the numbers; empty if `path` is not called so.
 std::string split_prefix(const fs::path& path, int64_t n_parts) {
-  std::smatch match;
+  constexpr size_t kTailBytes = std::string_view("-00002-of-00003.gguf").size();
   const std::string file = path.filename().string();
-  static const std::regex kPattern("(.*)-([0-9]{5})-of-([0-9]{5})\\.gguf");
-  if (!std::regex_match(file, match, kPattern) || std::stoll(match[3]) != n_parts) return "";
-  return (path.parent_path() / match[1].str()).string();
+  if (file.size() < kTailBytes) return "";
+  const std::string tail = file.substr(file.size() - kTailBytes), number = tail.substr(1, 5);
+  const bool digits = number.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits || tail != fmt::format("-{}-of-{:05}.gguf", number, n_parts)) return "";
+  return (path.parent_path() / file.substr(0, file.size() - kTailBytes)).string();
 }
 
 void check_part(const GgufMetadata& metadata, int64_t part, int64_t n_parts) {

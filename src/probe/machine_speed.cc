@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "probe/micro_table.h"
+#include "probe/parts.h"
 #include "probe/team_time.h"
 #include "tensor/buffer.h"
 
@@ -11,19 +12,6 @@ namespace {
 
 constexpr double kRepeatSeconds = 3e-4;
 constexpr int kRepeats = 31;
-constexpr int64_t kRounds = 2000;
-
-double arithmetic_speed(const HardwareProfile& profile, ThreadPool& team, const MicroTable& micro) {
-  const std::pair<const char*, DotLoop> loops[] = {{"bf16", micro.bf16}, {"fp32", micro.fp32}};
-  for (const auto& [arithmetic, loop] : loops) {
-    const auto rate = profile.rates.find(arithmetic);
-    if (loop.run == nullptr || rate == profile.rates.end()) continue;
-    const double seconds = mean(times_per_call(
-        team, [&, run = loop.run](int) { unused_sum = run(kRounds); }, kRepeatSeconds, kRepeats));
-    return team.size() * kRounds * loop.ops_per_round / seconds / rate->second;
-  }
-  return 1;
-}
 
 double bandwidth_speed(const HardwareProfile& profile, ThreadPool& team, const MicroTable& micro) {
   static const Buffer memory(kSpeedBytes, "machine speed");
@@ -46,8 +34,9 @@ double barrier_speed(const HardwareProfile& profile, ThreadPool& team) {
 }  // namespace
 
 MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team) {
-  const MicroTable& micro = micro_table(active_isa());
-  return {arithmetic_speed(profile, team, micro), bandwidth_speed(profile, team, micro), barrier_speed(profile, team)};
+  const Isa isa = active_isa();
+  const double arithmetic = profile.kernels.empty() ? 1 : kernel_speed(profile, team, profile.kernels.front(), isa);
+  return {arithmetic, bandwidth_speed(profile, team, micro_table(isa)), barrier_speed(profile, team)};
 }
 
 bool describes(const MachineSpeed& speed) {

@@ -12,6 +12,10 @@ void measure_bandwidth(HardwareProfile& profile, Isa isa);
 void measure_dot_rates(HardwareProfile& profile, ThreadPool& team, Isa isa);
 // kernels of one scheme, appended; needs read_bandwidth
 void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view scheme_name, Isa isa);
+// How fast a kernel that the profile has is now, as a share of the profile's: kSpeedTokens inputs, weights in cache,
+// all threads, the mean over some 10 ms.
+inline constexpr int64_t kSpeedTokens = 16;
+double kernel_speed(const HardwareProfile& profile, ThreadPool& team, const KernelRate& rate, Isa isa);
 // attention_*
 void measure_attention(HardwareProfile& profile, ThreadPool& team, Isa isa);
 // elementwise_seconds_per_byte, sampling_seconds_per_logit

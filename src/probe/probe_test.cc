@@ -169,7 +169,7 @@ TEST(MachineSpeed, IsAShareOfTheProfile) {
   ThreadPool team(1);
   HardwareProfile profile;
   profile.threads = 1;
-  profile.rates = {{"fp32", 1e15}};  // no core has a thousandth of it
+  profile.kernels = {{"bf16", std::string(name(active_isa())), kSpeedTokens, 1e-20, 0, 0, 1}};  // no core is as fast
   profile.read_bandwidth = {{1 << 20, 1, 1}};
   profile.barrier_s = 1;
   const MachineSpeed speed = machine_speed(profile, team);

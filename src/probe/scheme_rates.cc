@@ -140,4 +140,17 @@ void measure_scheme(HardwareProfile& profile, ThreadPool& team, std::string_view
   }
 }
 
+double kernel_speed(const HardwareProfile& profile, ThreadPool& team, const KernelRate& rate, Isa isa) {
+  ThreadPool alone(1);
+  Problems problems;
+  problems.reserve(static_cast<size_t>(team.size()));
+  for (int thread = 0; thread < team.size(); ++thread)
+    problems.emplace_back(scheme(rate.scheme), kWide, kSpeedTokens, isa, alone);
+  const double seconds = mean(times_per_call(
+      team, [&](int thread) { of(problems, thread).multiply(kSpeedTokens); }, 3e-4, 31));
+  const auto expected = profile.kernel_rate(rate.scheme, rate.isa, kSpeedTokens);
+  return static_cast<double>(kWide.out) * (kWide.in * expected.seconds_per_weight + expected.seconds_per_output) /
+         seconds;
+}
+
 }  // namespace trimeter
