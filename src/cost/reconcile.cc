@@ -13,6 +13,8 @@ namespace {
 
 // A miss that all formats share to within this is the machine's or the engine's, not the format's.
 constexpr double kCommonMissBand = 0.1;
+// Predictions closer than this part of their band claim no order: the model is not that sharp.
+constexpr double kPredictedTie = 0.1;
 
 double megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
@@ -124,12 +126,15 @@ RecordOrdering order(const std::vector<const RecordRun*>& runs, const PredictedM
   RecordOrdering ordering;
   ordering.predicted = best_first(runs, meter.higher_is_better, predicted);
   ordering.measured = best_first(runs, meter.higher_is_better, measured);
-  std::string ties, reversals;
+  std::string ties, equals, reversals;
   for (size_t i = 0; i < runs.size(); ++i) {
     for (size_t j = i + 1; j < runs.size(); ++j) {
       const double claim = predicted(*runs[i]) / predicted(*runs[j]), fact = measured(*runs[i]) / measured(*runs[j]);
       if (intervals_overlap(meter.measured(*runs[i]->measured), meter.measured(*runs[j]->measured)))
         ties += fmt::format("{}{} and {}", ties.empty() ? "" : ", ", runs[i]->format, runs[j]->format);
+      else if (std::abs(claim - 1) <= kPredictedTie * meter.band)
+        equals += fmt::format("{}{} / {} {:.3f}, measured {:.3f}", equals.empty() ? "" : ", ", runs[i]->format,
+                              runs[j]->format, claim, fact);
       else if ((claim > 1) != (fact > 1))
         reversals += fmt::format("{}{} / {} was predicted {:.3f}, measured {:.3f}", reversals.empty() ? "" : "; ",
                                  runs[i]->format, runs[j]->format, claim, fact);
@@ -137,9 +142,12 @@ RecordOrdering order(const std::vector<const RecordRun*>& runs, const PredictedM
   }
   ordering.holds = reversals.empty();
   ordering.explanation = reversals;
+  if (!equals.empty())
+    ordering.explanation +=
+        fmt::format("{}predicted too close to claim an order: {}", reversals.empty() ? "" : "; ", equals);
   if (!ties.empty())
     ordering.explanation +=
-        fmt::format("{}tied within the measured 95% intervals: {}", reversals.empty() ? "" : "; ", ties);
+        fmt::format("{}tied within the measured 95% intervals: {}", ordering.explanation.empty() ? "" : "; ", ties);
   return ordering;
 }
 

@@ -15,7 +15,8 @@ inline constexpr double kThroughputBand = 0.25;
 // kv_blocks. Runs without a measurement have none.
 std::vector<RecordReconciliation> reconcile(const Record& record);
 // By meter, best first, whether the ordering came out as predicted. Formats whose measured 95% intervals overlap are
-// tied: either order of them holds, and the explanation says so.
+// tied, and predictions within a tenth of the band of each other claim no order: either order of
+// them holds, and the explanation says so.
 std::map<std::string, RecordOrdering> compare_orderings(const Record& record);
 
 }  // namespace trimeter

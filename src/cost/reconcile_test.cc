@@ -170,6 +170,12 @@ TEST(Ordering, HoldsFailsAndTies) {
   EXPECT_EQ(ordering.measured, (Names{"fp8", "bf16", "awq"}));
   EXPECT_EQ(ordering.explanation, "bf16 / awq was predicted 0.909, measured 1.111");
 
+  c.predicted.generation_tokens_per_s = 1020;
+  ordering = speed(record_of({a, b, c}));
+  EXPECT_TRUE(ordering.holds);
+  EXPECT_EQ(ordering.explanation, "predicted too close to claim an order: bf16 / awq 0.980, measured 1.111");
+
+  c.predicted.generation_tokens_per_s = 1100;
   c.measured->generation_tokens_per_s = Sampled::of({890, 900, 995});
   ordering = speed(record_of({a, b, c}));
   EXPECT_TRUE(ordering.holds);
