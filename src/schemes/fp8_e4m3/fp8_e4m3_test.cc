@@ -173,16 +173,18 @@ TEST(Fp8E4M3, QuantizingWhatWasDequantizedGivesTheSameCodes) {
   EXPECT_NEAR(again.scales[0], weight.scales[0], weight.scales[0] * 0x1p-23);
 }
 
-nlohmann::json read_golden() {
-  const char* root = std::getenv("TRIMETER_SOURCE_DIR");
-  std::ifstream file(std::string(root ? root : ".") + "/tests/golden/fp8/online.json");
-  EXPECT_TRUE(file);
-  return nlohmann::json::parse(file);
+const nlohmann::json& golden_file() {
+  static const nlohmann::json parsed = [] {
+    const char* root = std::getenv("TRIMETER_SOURCE_DIR");
+    std::ifstream file(std::string(root ? root : ".") + "/tests/golden/fp8/online.json");
+    return nlohmann::json::parse(file);
+  }();
+  return parsed;
 }
 
 // tests/golden/make_fp8_golden.py: values at which a quotient and a product with a reciprocal round to different codes.
 TEST(Fp8E4M3, WeightsAreThoseOfVllmsOperatorInTorch) {
-  for (const nlohmann::json& golden : read_golden()["weights"]) {
+  for (const nlohmann::json& golden : golden_file().at("weights")) {
     const std::vector<uint16_t> values = golden["weight_bf16"];
     DenseRows parts[] = {{reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, 2},
                          {reinterpret_cast<const std::byte*>(&values[2 * 128]), DType::kBF16, 4}};
@@ -201,7 +203,7 @@ TEST(Fp8E4M3, ActivationsAreThoseOfVllmsOperatorInTorchOnEveryIsa) {
   for (size_t k = 0; k < 128; ++k) identity.codes[k * 129] = e4m3_from_float(1.0f);
   ThreadPool pool(1);
   const PackedWeight packed = fp8().pack(identity, pool);
-  for (const nlohmann::json& golden : read_golden()["tokens"]) {
+  for (const nlohmann::json& golden : golden_file().at("tokens")) {
     std::vector<float> x;
     for (const int32_t bits : golden["x_f32"]) x.push_back(std::bit_cast<float>(bits));
     const std::vector<uint8_t> codes = golden["codes"];
