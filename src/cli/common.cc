@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "containers/gguf_model.h"
 #include "lab/evaluation_set.h"
 #include "lab/sizes.h"
 #include "model/weights.h"
@@ -19,7 +20,7 @@
 namespace trimeter {
 
 void DeviceFlags::add_to(CLI::App& command, const char* default_memory) {
-  command.add_option("MODEL", model, "directory of a Hugging Face checkpoint")->required();
+  command.add_option("MODEL", model, "directory of a Hugging Face checkpoint, or a GGUF file")->required();
   const char* group = "Device";
   command
       .add_option("--device-memory", device_memory,
@@ -56,7 +57,7 @@ EngineOptions DeviceFlags::engine_options() const {
 EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format) {
   EngineOptions options = flags.engine_options();
   options.format = format;
-  if (!format.empty() && needs_calibration(trimeter::format(format)))
+  if (!format.empty() && !is_gguf(flags.model) && needs_calibration(trimeter::format(format)))
     options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
   return options;
 }

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "containers/model_path.h"
 #include "io/file.h"
 #include "lab/device_memory.h"
 #include "lab/output_file.h"
@@ -43,7 +44,7 @@ void eval(const Flags& flags) {
   if (!flags.json.empty()) file.emplace(flags.json, kPerplexityMark, flags.force);
   const std::string text = read_text(flags.text);
   EngineOptions options = engine_options_for(flags.device, flags.format);
-  fit_device_memory(options, read_model_spec(flags.device.model), options.max_num_seqs);
+  fit_device_memory(options, open_model_spec(flags.device.model), options.max_num_seqs);
   const std::unique_ptr<Engine> engine = make_engine(options);
   const EngineInfo& info = engine->info();
   const int32_t context = flags.context ? flags.context : std::min(info.max_model_len, kLongestContext);

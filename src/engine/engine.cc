@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/integers.h"
 #include "base/log.h"
+#include "containers/gguf_model.h"
+#include "containers/model_path.h"
 #include "engine/loop.h"
 #include "engine/special_tokens.h"
 #include "engine/startup_log.h"
@@ -87,9 +89,9 @@ class LocalEngine : public Engine {
 };
 
 LocalEngine::LocalEngine(const EngineOptions& options)
-    : spec_(read_model_spec(options.model)),
+    : spec_(open_model_spec(options.model)),
       limits_(engine_limits(options, spec_)),
-      tokenizer_(Tokenizer::open(options.model)),
+      tokenizer_(open_tokenizer(options.model)),
       generation_limits_(generation_limits(options.model)),
       threads_(options.threads ? options.threads : std::make_shared<ThreadPool>()),
       memory_(options.kv_memory ? options.kv_memory : std::make_shared<KvMemory>()) {
@@ -198,6 +200,14 @@ void LocalEngine::describe(const DeviceBudget& budget) {
 }
 
 GenerationLimits LocalEngine::generation_limits(const std::filesystem::path& model) const {
+  if (is_gguf(model)) {
+    const GgufModel file = GgufModel::open(model);
+    HfConfig config;
+    config.path = model.string();
+    config.vocab_size = spec_.vocab_size;
+    return {limits_.max_model_len, static_cast<int32_t>(spec_.vocab_size),
+            end_tokens(config, file.generation(), tokenizer_)};
+  }
   const HfConfig config = read_hf_config(model);
   if (!config.dtype)
     TM_INFO("{}: no dtype is named: {} is taken, as the weights are stored", config.path, torch_name(spec_.dtype));

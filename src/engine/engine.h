@@ -15,7 +15,7 @@
 namespace trimeter {
 
 struct EngineOptions {
-  std::filesystem::path model;  // a Hugging Face directory
+  std::filesystem::path model;  // a Hugging Face directory or a GGUF file
   std::string format;           // a name of formats.def; empty: the checkpoint's own dtype or quantization
 
   int64_t device_memory_bytes = 0;  // 0: a quarter of this machine's memory

@@ -1,6 +1,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
-#include "containers/stored_quantization.h"
+#include "containers/gguf_mixture.h"
+#include "containers/model_path.h"
 #include "engine/engine.h"
 #include "kernels/kv_layout.h"
 
@@ -35,13 +36,16 @@ DeviceBudget device_budget(const EngineOptions& options) {
 }
 
 Format engine_format(const EngineOptions& options, const ModelSpec& spec) {
-  if (std::optional<Format> stored = checkpoint_format(options.model, spec)) {
+  if (std::optional<Format> stored = own_format(options.model, spec)) {
     if (options.format.empty() || options.format == stored->name) return *std::move(stored);
     format(options.format);  // a name that is none is said to be none
     throw Error(Errc::kBadArgument, "{}: the checkpoint is quantized already: wanted its own format, '{}', got '{}'",
                 options.model.string(), stored->name, options.format);
   }
-  if (!options.format.empty()) return format(options.format);
+  if (!options.format.empty()) {
+    Format wanted = format(options.format);
+    return wanted.container == "gguf" ? with_gguf_mixture(std::move(wanted), spec) : wanted;
+  }
   for (const Format& row : all_formats())
     if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype) return row;
   throw Error(Errc::kUnsupported, "{}: there is no format for a checkpoint of {}", options.model.string(),

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "containers/gguf_model.h"
 #include "engine/special_tokens.h"
 
 namespace trimeter {
@@ -56,6 +57,10 @@ std::vector<int32_t> Subject::encode_chat(const std::vector<ChatMessage>& messag
 }
 
 Subject read_subject(const std::filesystem::path& directory) {
+  if (is_gguf(directory)) {
+    const GgufModel model = GgufModel::open(directory);
+    return {directory, model.spec(), model.generation(), Tokenizer::from_gguf(model.vocabulary(), directory.string())};
+  }
   std::error_code unreadable;
   if (!std::filesystem::is_directory(directory, unreadable))
     throw Error(Errc::kNotFound, "{}: wanted the directory of a Hugging Face checkpoint, found {}", directory.string(),

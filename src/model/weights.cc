@@ -13,6 +13,7 @@
 #include "containers/kv_scales.h"
 #include "containers/stored_quantization.h"
 #include "model/float_tensor.h"
+#include "model/gguf_weights.h"
 #include "model/quantize.h"
 #include "tensor/numeric.h"
 
@@ -183,6 +184,18 @@ void load_embedding(const Checkpoint& checkpoint, DType held_as, ThreadPool& poo
   release(weights.embedding);
 }
 
+LinearWeight load_packed_embedding(const Checkpoint& checkpoint, const ModelSpec& spec, const Scheme& scheme,
+                                   ThreadPool& pool) {
+  const LinearSpec linear = embedding_as_linear(spec);
+  const int64_t shape[] = {spec.vocab_size, spec.hidden_size};
+  const TensorView& view = checkpoint.at(kEmbedding, shape);
+  check_range(view, scheme.info().activation, pool);
+  const DenseRows rows{view.bytes.data(), view.dtype, spec.vocab_size};
+  LinearWeight weight{linear, &scheme, scheme.pack(scheme.quantize_rtn({&rows, 1}, linear.shape), pool), {}};
+  release(view);
+  return weight;
+}
+
 std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                           const LoadOptions& options, ThreadPool& pool) {
   std::vector<LayerWeights> layers;
@@ -254,6 +267,7 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
 
 ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
                           const LoadOptions& options, ThreadPool& pool) {
+  if (is_gguf(directory)) return load_gguf_weights(GgufModel::open(directory), options, pool);
   check_format_fits(spec, format);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   check_no_stranger(checkpoint, spec, format, directory);
@@ -266,12 +280,18 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
                                              : load_layers_rtn(checkpoint, spec, format, options, pool);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
   weights.lm_head = load_linear(checkpoint, spec, format, spec.lm_head(), pool);
-  if (!spec.tie_word_embeddings) load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);
+  if (spec.tie_word_embeddings) return weights;
+  const auto held_in = format.scheme_of_module.find(std::string(kEmbeddingModule));
+  if (held_in == format.scheme_of_module.end())
+    load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);
+  else
+    weights.packed_embedding = load_packed_embedding(checkpoint, spec, scheme(held_in->second), pool);
   return weights;
 }
 
 void ModelWeights::embed(int32_t token, float* x) const {
   if (spec.tie_word_embeddings) return lm_head.scheme->unpack_row(lm_head.packed, token, x);
+  if (packed_embedding) return packed_embedding->scheme->unpack_row(packed_embedding->packed, token, x);
   const bool mapped = embedding_rows.size() == 0;
   const DType held_as = mapped ? embedding.dtype : lm_head.scheme->info().activation;
   const std::byte* rows = mapped ? embedding.bytes.data() : embedding_rows.data();
@@ -290,7 +310,9 @@ MemoryBreakdown ModelWeights::memory() const {
     }
   }
   memory.embedding_bytes = lm_head.packed.bytes().total();
-  if (!spec.tie_word_embeddings)
+  if (packed_embedding)
+    memory.embedding_bytes += packed_embedding->packed.bytes().total();
+  else if (!spec.tie_word_embeddings)
     memory.embedding_bytes +=
         embedding_rows.size() > 0 ? embedding_rows.size() : static_cast<int64_t>(embedding.bytes.size());
   memory.weights_bytes = memory.linear_bytes + memory.embedding_bytes + memory.norm_bytes;

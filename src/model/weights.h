@@ -60,6 +60,7 @@ struct ModelWeights {
   // Untied alone. The embedding as the file has it, mapped; and its rows in the dense dtype where that is another one.
   TensorView embedding;
   Buffer embedding_rows;
+  std::optional<LinearWeight> packed_embedding;  // instead of the two: held in a scheme
 
   // x: [hidden], row `token` of the embedding. Tied: of lm_head's packed form.
   void embed(int32_t token, float* x) const;
@@ -90,8 +91,8 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool);
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool);
 
-// Throws Error with file, tensor, wanted and got. Layers come from load_layer, or from the format's algorithm
-// (model/quantize.h).
+// A directory, or a GGUF file, whose own format is the only one. Throws Error with file, tensor, wanted and got. Layers
+// come from load_layer, or from the format's algorithm (model/quantize.h).
 ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
                           const LoadOptions& options, ThreadPool& pool);
 

@@ -48,11 +48,7 @@ class Problem {
   // Adds copies of the matrix until they have `bytes`.
   void copy_until(int64_t bytes) {
     for (int64_t have = 0; have < bytes; have += scheme_.bytes(shape_).total()) {
-      PackedWeight& copy = copies_.emplace_back();
-      copy.shape = weight_.shape;
-      copy.tensor_scale = weight_.tensor_scale;
-      copy.values = copy_of(weight_.values);
-      copy.scales = copy_of(weight_.scales);
+      copies_.push_back(copy_of(weight_));
     }
   }
   void multiply_copies(int64_t n_tokens) {
@@ -62,6 +58,15 @@ class Problem {
   int64_t n_copies() const { return static_cast<int64_t>(copies_.size()); }
 
  private:
+  static PackedWeight copy_of(const PackedWeight& from) {
+    PackedWeight copy;
+    copy.shape = from.shape;
+    copy.tensor_scale = from.tensor_scale;
+    copy.values = copy_of(from.values);
+    copy.scales = copy_of(from.scales);
+    for (const PackedWeight& part : from.parts) copy.parts.push_back(copy_of(part));
+    return copy;
+  }
   static Buffer copy_of(const Buffer& from) {
     Buffer copy(from.size(), "scheme probe");
     if (from.size() > 0) std::memcpy(copy.data(), from.data(), static_cast<size_t>(from.size()));

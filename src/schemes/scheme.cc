@@ -1,12 +1,23 @@
 #include "schemes/scheme.h"
 
 #include "base/error.h"
+#include "schemes/stacked_scheme.h"
 
 namespace trimeter {
 
 #define TM_SCHEME(folder, name) const Scheme& name##_scheme();
 #include "schemes/schemes.def"
 #undef TM_SCHEME
+
+WeightBytes PackedWeight::bytes() const {
+  WeightBytes sum{.values = values.size(),
+                  .scales = scales.size() + static_cast<int64_t>(input_order.size() * sizeof(int32_t))};
+  for (const PackedWeight& part : parts) {
+    sum.values += part.bytes().values;
+    sum.scales += part.bytes().scales;
+  }
+  return sum;
+}
 
 std::span<const Scheme* const> all_schemes() {
   static const Scheme* const kSchemes[] = {
@@ -24,6 +35,7 @@ const Scheme& scheme(std::string_view wanted) {
     names += names.empty() ? "" : ", ";
     names += candidate->info().name;
   }
+  if (const Scheme* stack = find_stacked_scheme(wanted)) return *stack;
   throw Error(Errc::kBadArgument, "scheme '{}': there is no such scheme; there are {}", wanted, names);
 }
 

@@ -46,6 +46,7 @@ struct CanonicalWeight {
   float input_scale = 0;  // of activations, schemes with a static one; quantize_rtn, which sees none, leaves 1
   // Act-order, schemes that have it: the group of each input [in], every group with group_size of them (GPTQ's g_idx).
   std::vector<int32_t> group_of_input;
+  std::vector<CanonicalWeight> parts;  // schemes/stacked_scheme.h: instead of all that is above but the shape
 };
 
 struct WeightBytes {
@@ -82,6 +83,7 @@ struct PreparedInput {
   float* row_scales = nullptr;  // [n_tokens] or [n_tokens, n_groups], schemes with quantized activations; else nullptr
   // [n_tokens, n_groups], schemes whose codes are off by a constant (zero points): sums of the values as multiplied
   float* group_sums = nullptr;
+  PreparedInput* parts = nullptr;  // schemes/stacked_scheme.h: one per part, instead
 };
 
 struct PackedWeight {
@@ -92,10 +94,9 @@ struct PackedWeight {
   float input_scale = 0;  // as CanonicalWeight's
   // Act-order: packed column k is input input_order[k]; empty if they lie in their own order. In WeightBytes: scales.
   std::vector<int32_t> input_order;
+  std::vector<PackedWeight> parts;  // schemes/stacked_scheme.h: instead of the buffers
 
-  WeightBytes bytes() const {
-    return {values.size(), scales.size() + static_cast<int64_t>(input_order.size() * sizeof(int32_t))};
-  }
+  WeightBytes bytes() const;  // counted from the buffers
 };
 
 class Scheme {

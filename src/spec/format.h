@@ -10,6 +10,9 @@
 
 namespace trimeter {
 
+// In scheme_of_module: an untied embedding that is held in a scheme, as in a GGUF file.
+inline constexpr std::string_view kEmbeddingModule = "model.embed_tokens";
+
 struct Format {
   std::string name;       // "awq", "awq+kv-fp8"
   std::string scheme;     // a name of schemes/schemes.def: of the decoder layers' linears

@@ -22,7 +22,9 @@ int64_t norm_and_bias_elements(const ModelSpec& model) {
 }  // namespace
 
 DType dense_dtype(const ModelSpec& model, const Format& format) {
-  if (format.algorithm == "none") return scheme(format.scheme).info().activation;
+  const DType activation = scheme(format.scheme).info().activation;
+  const bool is_dense = activation == DType::kBF16 || activation == DType::kF16 || activation == DType::kF32;
+  if (format.algorithm == "none" && is_dense) return activation;
   return size_of(model.dtype) == 2 ? model.dtype : DType::kBF16;
 }
 
@@ -72,7 +74,10 @@ MemoryBreakdown weight_ledger(const ModelSpec& model, const Format& format) {
     memory.scales_bytes += bytes.scales;
   }
   memory.embedding_bytes = linear_scheme(model, format, model.lm_head()).bytes(model.lm_head().shape).total();
-  if (!model.tie_word_embeddings)
+  const auto embedding = format.scheme_of_module.find(std::string(kEmbeddingModule));
+  if (!model.tie_word_embeddings && embedding != format.scheme_of_module.end())
+    memory.embedding_bytes += scheme(embedding->second).bytes({model.vocab_size, model.hidden_size}).total();
+  else if (!model.tie_word_embeddings)
     memory.embedding_bytes += model.vocab_size * model.hidden_size * size_of(dense_dtype(model, format));
   memory.norm_bytes = norm_and_bias_elements(model) * kF32Bytes;
   memory.weights_bytes = memory.linear_bytes + memory.embedding_bytes + memory.norm_bytes;

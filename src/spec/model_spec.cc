@@ -210,6 +210,14 @@ ModelSpec make_model_spec(const HfConfig& config) {
   return spec;
 }
 
+LinearSpec embedding_as_linear(const ModelSpec& model) {
+  return {LinearRole::kLmHead,
+          -1,
+          {model.vocab_size, model.hidden_size},
+          false,
+          {{"model.embed_tokens.weight", model.vocab_size}}};
+}
+
 ModelSpec read_model_spec(const std::filesystem::path& directory) {
   HfConfig config = read_hf_config(directory);
   if (!config.dtype) config.dtype = stored_dtype(Checkpoint::open(directory));

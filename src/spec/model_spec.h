@@ -48,6 +48,9 @@ struct ModelSpec {
   int64_t n_parameters() const;
 };
 
+// The embedding [vocab, hidden] as if it were multiplied: where it is held in a scheme (kEmbeddingModule).
+LinearSpec embedding_as_linear(const ModelSpec& model);
+
 // Throws Error(kUnsupported) for an architecture, activation or rope type we lack, Error(kBadFile) for numbers that
 // contradict each other, for a model_type that is another architecture's and where there is no dtype; messages name
 // config.json's path and field.
