@@ -5,8 +5,10 @@
 
 #include <memory>
 
+#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "containers/gguf_writer.h"
 #include "lab/evaluation_set.h"
 #include "lab/output_directory.h"
 #include "report/text.h"
@@ -75,8 +77,29 @@ void read_calibration(Flags& flags) {
     options.calibration.resize(static_cast<size_t>(flags.samples));
 }
 
+// A GGUF file: one type, or one of llama-quantize's mixtures, without calibration.
+void quantize_to_gguf(const Flags& flags, const Format& format) {
+  const QuantizeOptions& options = flags.options;
+  if (options.group_size != 0 || !options.keep_16bit.empty() || options.keep_worst > 0 || !flags.calibration.empty())
+    throw Error(Errc::kBadArgument,
+                "{}: a GGUF file's types are those of its mixture: --group-size, --keep-16bit, --keep-worst and "
+                "--calibration have no place",
+                format.name);
+  if (std::error_code ignored; std::filesystem::exists(options.output, ignored) && !options.force)
+    throw Error(Errc::kBadArgument, "{}: it is there already: give --force to replace it", options.output.string());
+  const GgufCheckpoint checkpoint(options.model, gguf_file_type_of(format));
+  if (!flags.dry_run) {
+    Progress progress = stderr_progress();
+    checkpoint.write(options.output, [&](int done, int total) { progress.update("tensors", done, total); });
+    progress.finish();
+  }
+  print(fmt::format("{}: {}, {} bytes of tensors\n", options.output.string(),
+                    flags.dry_run ? "nothing written" : "written", checkpoint.tensor_bytes()));
+}
+
 void quantize(Flags& flags) {
   QuantizeOptions& options = flags.options;
+  if (const Format wanted = format(options.format); wanted.container == "gguf") return quantize_to_gguf(flags, wanted);
   check_output_directory(options.output, options.force);
   if (flags.dry_run) {
     print(document_of({plan_quantize(options), {}}, fmt::format("{}: nothing written", options.output.string())));
@@ -100,7 +123,7 @@ void add_quantize(CLI::App& program) {
       program.add_subcommand("quantize", "write a model in another format, for vLLM and transformers too");
   command->add_option("MODEL", options.model, "directory of a Hugging Face checkpoint")->required();
   command->add_option("--format", options.format, "a name from `trimeter formats`")->required();
-  command->add_option("-o,--output", options.output, "directory to write")->required();
+  command->add_option("-o,--output", options.output, "directory to write; a file with a format of GGUF")->required();
   command->add_option(
       "--calibration", flags->calibration,
       "texts: JSON lines with a \"text\", or paragraphs [the project's own, where the format needs them]");
@@ -120,6 +143,7 @@ void add_quantize(CLI::App& program) {
       "Examples:\n"
       "  trimeter quantize models/demo --format awq -o demo-awq\n"
       "  trimeter quantize models/demo --format awq --keep-worst 2 --dry-run -o demo-awq\n"
+      "  trimeter quantize models/demo --format gguf-q4_k -o demo.gguf\n"
       "  trimeter quantize models/demo --format fp8 --keep-16bit '*.down_proj' -o demo-fp8");
   command->callback([flags] { quantize(*flags); });
 }

@@ -106,7 +106,8 @@ GgmlType gguf_tensor_type(const ModelSpec& model, const GgufFileType& file_type,
 }
 
 const GgufFileType& gguf_file_type_of(const Format& format) {
-  std::string_view type = std::string_view(format.name).substr(kFormatPrefix.size());
+  const std::string_view name(format.name);  // "gguf-q4_k", "gguf-q4_k+kv-fp8"
+  std::string_view type = name.substr(0, name.find('+')).substr(kFormatPrefix.size());
   for (const std::string_view mixed : {"q3_k_m", "q4_k_m", "q5_k_m"})
     if (type == mixed.substr(0, 4)) type = mixed;
   return gguf_file_type(type);

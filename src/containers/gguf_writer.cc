@@ -90,8 +90,6 @@ void put_vocabulary(const fs::path& directory, const ModelSpec& spec, const HfGe
   if (!eos && !generation.eos_token_ids.empty()) eos = generation.eos_token_ids.front();
   if (bos) metadata.set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*bos));
   if (eos) metadata.set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eos));
-  if (generation.pad_token_id)
-    metadata.set("tokenizer.ggml.padding_token_id", static_cast<uint32_t>(*generation.pad_token_id));
   if (!tokenizer.chat_template().empty()) metadata.set("tokenizer.chat_template", tokenizer.chat_template());
 }
 
@@ -144,36 +142,8 @@ std::vector<std::byte> encode(const TensorView& view, GgmlType type, int64_t hea
 
 }  // namespace
 
-void write_gguf_checkpoint(const fs::path& directory, const GgufFileType& type, const fs::path& path,
-                           const std::function<void(int done, int total)>& on_progress) {
-  const HfConfig config = read_hf_config(directory);
-  const ModelSpec spec = make_model_spec(config);
-  const Checkpoint checkpoint = Checkpoint::open(directory);
-  GgufMetadata metadata(path.string());
-  put_spec(spec, config.path, metadata);
-  put_vocabulary(directory, spec, read_hf_generation_config(directory), metadata);
-  metadata.set("general.name", fs::canonical(directory).filename().string());
-  metadata.set("general.file_type", type.number);
-  metadata.set("general.quantization_version", uint32_t{2});
-
-  std::vector<GgufTensorSource> tensors;
-  int done = 0;
-  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
-    const TensorView& view = checkpoint.at(name, shape);
-    const GgmlType held_as = gguf_tensor_type(spec, type, name, shape.back());
-    const bool pairs = spec.architecture == "LlamaForCausalLM" &&
-                       (name.find(".q_proj.") != std::string::npos || name.find(".k_proj.") != std::string::npos);
-    // A bias of pairs is a column of rows.
-    tensors.push_back(
-        {gguf_tensor_name(name), held_as, shape, [&view, held_as, pairs, &spec, &done, &tensors, &on_progress] {
-           TensorView column = view;
-           if (pairs && column.shape.size() == 1) column.shape.push_back(1);
-           std::vector<std::byte> bytes = encode(column, held_as, pairs ? spec.head_dim : 0);
-           view.file->release(view.bytes.data(), static_cast<int64_t>(view.bytes.size()));
-           if (on_progress) on_progress(++done, static_cast<int>(tensors.size()));
-           return bytes;
-         }});
-  };
+GgufCheckpoint::GgufCheckpoint(const fs::path& directory, const GgufFileType& type)
+    : directory_(directory), type_(type), spec_(read_model_spec(directory)), checkpoint_(Checkpoint::open(directory)) {
   const auto add_linear = [&](const LinearSpec& linear) {
     for (const LinearPart& part : linear.parts) {
       add(part.tensor, {part.n_rows, linear.shape.in});
@@ -181,15 +151,56 @@ void write_gguf_checkpoint(const fs::path& directory, const GgufFileType& type, 
         add(part.tensor.substr(0, part.tensor.size() - std::strlen("weight")) + "bias", {part.n_rows});
     }
   };
-  add("model.embed_tokens.weight", {spec.vocab_size, spec.hidden_size});
-  for (int layer = 0; layer < static_cast<int>(spec.n_layers); ++layer) {
+  add("model.embed_tokens.weight", {spec_.vocab_size, spec_.hidden_size});
+  for (int layer = 0; layer < static_cast<int>(spec_.n_layers); ++layer) {
     for (const char* norm : {"input_layernorm", "post_attention_layernorm"})
-      add(fmt::format("model.layers.{}.{}.weight", layer, norm), {spec.hidden_size});
-    for (const LinearSpec& linear : spec.linears_of_layer(layer)) add_linear(linear);
+      add(fmt::format("model.layers.{}.{}.weight", layer, norm), {spec_.hidden_size});
+    for (const LinearSpec& linear : spec_.linears_of_layer(layer)) add_linear(linear);
   }
-  add("model.norm.weight", {spec.hidden_size});
-  if (!spec.tie_word_embeddings) add_linear(spec.lm_head());
-  write_gguf(path, metadata, tensors);
+  add("model.norm.weight", {spec_.hidden_size});
+  if (!spec_.tie_word_embeddings) add_linear(spec_.lm_head());
+}
+
+void GgufCheckpoint::add(const std::string& name, std::vector<int64_t> shape) {
+  checkpoint_.at(name, shape);
+  const GgmlType type = gguf_tensor_type(spec_, type_, name, shape.back());
+  tensors_.push_back({name, type, std::move(shape)});
+}
+
+int64_t GgufCheckpoint::tensor_bytes() const {
+  int64_t bytes = 0;
+  for (const Tensor& tensor : tensors_)
+    bytes +=
+        checkpoint_.at(tensor.name).n_elements() / tensor.shape.back() * row_bytes(tensor.type, tensor.shape.back());
+  return bytes;
+}
+
+std::vector<std::byte> GgufCheckpoint::encode_tensor(const Tensor& tensor) const {
+  const TensorView& view = checkpoint_.at(tensor.name);
+  const bool pairs = spec_.architecture == "LlamaForCausalLM" && (tensor.name.find(".q_proj.") != std::string::npos ||
+                                                                  tensor.name.find(".k_proj.") != std::string::npos);
+  TensorView rows = view;
+  if (pairs && rows.shape.size() == 1) rows.shape.push_back(1);  // a bias: one value per row
+  std::vector<std::byte> bytes = encode(rows, tensor.type, pairs ? spec_.head_dim : 0);
+  view.file->release(view.bytes.data(), static_cast<int64_t>(view.bytes.size()));
+  return bytes;
+}
+
+void GgufCheckpoint::write(const fs::path& path, const std::function<void(int done, int total)>& on_progress) const {
+  GgufMetadata metadata(path.string());
+  put_spec(spec_, (directory_ / "config.json").string(), metadata);
+  put_vocabulary(directory_, spec_, read_hf_generation_config(directory_), metadata);
+  metadata.set("general.name", fs::canonical(directory_).filename().string());
+  metadata.set("general.file_type", type_.number);
+  metadata.set("general.quantization_version", uint32_t{2});
+  std::vector<GgufTensorSource> sources;
+  int done = 0;
+  for (const Tensor& tensor : tensors_)
+    sources.push_back({gguf_tensor_name(tensor.name), tensor.type, tensor.shape, [&] {
+                         if (on_progress) on_progress(++done, static_cast<int>(tensors_.size()));
+                         return encode_tensor(tensor);
+                       }});
+  write_gguf(path, metadata, sources);
 }
 
 }  // namespace trimeter

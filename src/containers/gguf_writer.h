@@ -5,14 +5,34 @@
 #include <functional>
 
 #include "containers/gguf_mixture.h"
+#include "io/safetensors.h"
 
 namespace trimeter {
 
-// directory: config.json, safetensors, tokenizer.json of byte-level BPE with the words of Qwen2, Llama 3 or GPT-2;
-// others are refused by name, as are architectures but Llama and Qwen2. Weights are read in float, one tensor in memory
-// at a time, and quantized as ggml does (schemes/ggml/codec.h). Atomic. Throws Error with file, tensor or field.
-void write_gguf_checkpoint(const std::filesystem::path& directory, const GgufFileType& type,
-                           const std::filesystem::path& path,
-                           const std::function<void(int done, int total)>& on_progress);
+class GgufCheckpoint {
+ public:
+  // directory: config.json, safetensors, tokenizer.json of byte-level BPE with the words of Qwen2, Llama 3 or GPT-2;
+  // others are refused by name, as are architectures but Llama and Qwen2. Throws Error with file, tensor or field.
+  GgufCheckpoint(const std::filesystem::path& directory, const GgufFileType& type);
+  int64_t tensor_bytes() const;
+  // Weights are read in float, one tensor in memory at a time, and quantized as ggml does (schemes/ggml/codec.h).
+  // Atomic.
+  void write(const std::filesystem::path& path, const std::function<void(int done, int total)>& on_progress) const;
+
+ private:
+  struct Tensor {
+    std::string name;  // ours
+    GgmlType type;
+    std::vector<int64_t> shape;
+  };
+  void add(const std::string& name, std::vector<int64_t> shape);
+  std::vector<std::byte> encode_tensor(const Tensor& tensor) const;
+
+  const std::filesystem::path directory_;
+  const GgufFileType& type_;
+  const ModelSpec spec_;
+  const Checkpoint checkpoint_;
+  std::vector<Tensor> tensors_;
+};
 
 }  // namespace trimeter

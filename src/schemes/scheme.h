@@ -6,6 +6,7 @@
 //   CanonicalWeight  what algorithms write and containers read: one code per byte, plain row-major, no kernel in mind
 //   PackedWeight     what kernels read: tiles of 64 output rows, see schemes/tile.h
 #pragma once
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -83,7 +84,12 @@ struct PreparedInput {
   float* row_scales = nullptr;  // [n_tokens] or [n_tokens, n_groups], schemes with quantized activations; else nullptr
   // [n_tokens, n_groups], schemes whose codes are off by a constant (zero points): sums of the values as multiplied
   float* group_sums = nullptr;
-  PreparedInput* parts = nullptr;  // schemes/stacked_scheme.h: one per part, instead
+  // schemes/stacked_scheme.h: of each part, instead. Not in the arena, which many inputs share one after the other.
+  struct Part {
+    char* values = nullptr;
+    float *row_scales = nullptr, *group_sums = nullptr;
+  };
+  std::array<Part, 3> parts{};
 };
 
 struct PackedWeight {

@@ -89,7 +89,7 @@ class StackedScheme final : public Scheme {
   }
 
   int64_t prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const override {
-    int64_t bytes = Arena::bytes_for(static_cast<int64_t>(parts_.size() * sizeof(PreparedInput)));
+    int64_t bytes = 0;
     for (size_t i = 0; i < parts_.size(); ++i)
       if (first_of_scheme(i) == i) bytes += parts_[i].scheme->prepared_bytes(n_tokens, in, isa);
     return bytes;
@@ -97,11 +97,13 @@ class StackedScheme final : public Scheme {
 
   PreparedInput take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa isa) const override {
     PreparedInput prepared{.n_tokens = n_tokens, .in = in};
-    prepared.parts = arena.take<PreparedInput>(static_cast<int64_t>(parts_.size()));
     for (size_t i = 0; i < parts_.size(); ++i) {
-      const size_t first = first_of_scheme(i);
-      prepared.parts[i] =
-          first == i ? parts_[i].scheme->take_prepared(arena, n_tokens, in, isa) : prepared.parts[first];
+      if (const size_t first = first_of_scheme(i); first != i) {
+        prepared.parts[i] = prepared.parts[first];
+      } else {
+        const PreparedInput part = parts_[i].scheme->take_prepared(arena, n_tokens, in, isa);
+        prepared.parts[i] = {part.values, part.row_scales, part.group_sums};
+      }
     }
     return prepared;
   }
@@ -110,7 +112,7 @@ class StackedScheme final : public Scheme {
                const PreparedInput& prepared, Isa isa) const override {
     each(weight.shape, [&](size_t i, size_t p, int64_t) {
       if (first_of_scheme(i) == i || part_shape(weight.shape, first_of_scheme(i)).out == 0)
-        parts_[i].scheme->prepare(weight.parts[p], x, token_begin, token_end, prepared.parts[i], isa);
+        parts_[i].scheme->prepare(weight.parts[p], x, token_begin, token_end, part_input(prepared, i), isa);
     });
   }
 
@@ -120,14 +122,20 @@ class StackedScheme final : public Scheme {
       const PackedWeight& part = weight.parts[p];
       const int64_t begin = std::max<int64_t>(row_begin - first, 0), end = std::min(row_end - first, part.shape.out);
       if (begin >= end) return;
-      PreparedInput input = x.parts[i];
-      input.n_tokens = x.n_tokens;
-      parts_[i].scheme->multiply(part, input, begin, end, bias == nullptr ? nullptr : bias + first, accumulate,
-                                 y + first, ldy, isa);
+      parts_[i].scheme->multiply(part, part_input(x, i), begin, end, bias == nullptr ? nullptr : bias + first,
+                                 accumulate, y + first, ldy, isa);
     });
   }
 
  private:
+  static PreparedInput part_input(const PreparedInput& x, size_t i) {
+    PreparedInput part{.n_tokens = x.n_tokens, .in = x.in};
+    part.values = x.parts[i].values;
+    part.row_scales = x.parts[i].row_scales;
+    part.group_sums = x.parts[i].group_sums;
+    return part;
+  }
+
   SchemeInfo describe() const {
     SchemeInfo info = parts_.front().scheme->info();
     info.name = name_;
@@ -202,7 +210,7 @@ const Scheme& stacked_scheme(std::span<const StackedPart> wanted) {
     else
       parts.push_back(part);
   }
-  TM_CHECK(!parts.empty(), "a stack of nothing");
+  TM_CHECK(!parts.empty() && parts.size() <= PreparedInput().parts.size(), "a stack of {}", parts.size());
   if (parts.size() == 1) return *parts[0].scheme;
   std::string name;
   for (const StackedPart& part : parts) {

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""GGUF files held to llama.cpp: our blocks to llama-quantize's, and perplexities over the same windows, both ways.
+
+    pip download --no-binary :all: --no-deps llama-cpp-python==0.3.36      # carries llama.cpp's sources
+    cmake -B BUILD -S llama_cpp_python-0.3.36/vendor/llama.cpp -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
+    cmake --build BUILD --target llama-quantize
+    pip install gguf==0.17.1 numpy diskcache jinja2 typing_extensions
+    check_gguf.py --trimeter build/trimeter --llama BUILD/bin --llama-python llama_cpp_python-0.3.36
+
+1. `trimeter quantize` writes the demo model in F16; llama-quantize makes Q8_0, Q4_0, ... of that file.
+2. `trimeter quantize` writes the same types itself: every tensor must have the same type and the same bytes.
+3. llama.cpp and trimeter tokenize the text: the same tokens. Each computes the perplexity of both files over the same
+   windows (trimeter eval's: consecutive, every token but a window's first): within 0.5% of each other.
+Prints a table; exits with 1 if one of these does not hold.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from gguf import GGUFReader
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONTEXT = 256
+# format of trimeter quantize -> name of llama-quantize
+TYPES = {"gguf-q8_0": "Q8_0", "gguf-q4_0": "Q4_0", "gguf-q4_k": "Q4_K_M", "gguf-q4_1": "Q4_1", "gguf-q5_0": "Q5_0",
+         "gguf-q5_1": "Q5_1", "gguf-q2_k": "Q2_K", "gguf-q3_k": "Q3_K_M", "gguf-q5_k": "Q5_K_M", "gguf-q6_k": "Q6_K"}
+
+
+def differing_tensors(a, b):
+    ours, theirs = ({t.name: t for t in GGUFReader(path).tensors} for path in (a, b))
+    if ours.keys() != theirs.keys():
+        return sorted(ours.keys() ^ theirs.keys())
+    return [n for n in ours if ours[n].tensor_type != theirs[n].tensor_type or not np.array_equal(ours[n].data, theirs[n].data)]
+
+
+def llama_perplexity(llama_cpp, path, text):
+    model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_batch=CONTEXT, logits_all=True, verbose=False, n_threads=2)
+    tokens = model.tokenize(text.encode(), add_bos=False, special=True)
+    nll, n = 0.0, 0
+    for begin in range(0, len(tokens), CONTEXT):
+        window = tokens[begin:begin + CONTEXT]
+        if len(window) < 2:
+            break
+        model.reset()
+        model.eval(window)
+        logits = model.scores[:len(window) - 1].astype(np.float64)
+        top = logits.max(axis=1)
+        logsum = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
+        nll += float((logsum - logits[np.arange(len(window) - 1), window[1:]]).sum())
+        n += len(window) - 1
+    return np.exp(nll / n), n
+
+
+def our_perplexity(trimeter, path, text_file):
+    subprocess.run([trimeter, "eval", path, "--text", text_file, "--context", str(CONTEXT), "--json", path + ".json"],
+                   check=True, capture_output=True)
+    result = json.loads(pathlib.Path(path + ".json").read_text())
+    return result["perplexity"], result["tokens_scored"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("trimeter", "llama", "llama-python"):
+        parser.add_argument("--" + name, required=True)
+    parser.add_argument("--model", default=ROOT / "models/demo")
+    parser.add_argument("--text", default=ROOT / "tests/golden/perplexity/passages.txt")
+    args = parser.parse_args()
+    os.environ["LLAMA_CPP_LIB_PATH"] = str(pathlib.Path(args.llama).resolve())
+    sys.path.insert(0, args.llama_python)
+    import llama_cpp
+    text = pathlib.Path(args.text).read_text()
+    bad = 0
+    with tempfile.TemporaryDirectory() as tmp:
+        def quantize(format):
+            path = f"{tmp}/{format}.gguf"
+            subprocess.run([args.trimeter, "quantize", args.model, "--format", format, "-o", path], check=True, capture_output=True)
+            return path
+        f16 = quantize("gguf-f16")
+        files = [("F16, ours", f16, "-")]
+        for format, name in TYPES.items():
+            theirs, ours = f"{tmp}/{name}.gguf", quantize(format)
+            subprocess.run([f"{args.llama}/llama-quantize", f16, theirs, name], check=True, capture_output=True)
+            differ = differing_tensors(ours, theirs)
+            bad += len(differ)
+            files.append((f"{name}, llama-quantize's", theirs, "same" if not differ else f"{len(differ)} differ: {differ[:3]}"))
+        print(f"{'file':28} {'blocks':8} {'llama.cpp':>10} {'trimeter':>10} {'ratio':>9}  tokens")
+        for name, path, blocks in files:
+            (theirs, n_theirs), (ours, n_ours) = llama_perplexity(llama_cpp, path, text), our_perplexity(args.trimeter, path, args.text)
+            bad += n_theirs != n_ours or abs(ours / theirs - 1) > 0.005
+            print(f"{name:28} {blocks:8} {theirs:10.5f} {ours:10.5f} {ours / theirs - 1:+9.4%}  {n_theirs} {n_ours}", flush=True)
+    return 1 if bad else 0
+
+
+sys.exit(main())
