@@ -81,8 +81,8 @@ void add_compare(CLI::App& program) {
   CompareOptions& options = flags->compare;
   command
       ->add_option("--formats", flags->formats,
-                   "names from `trimeter formats`, or directories of the model quantized already; the "
-                   "first is the baseline")
+                   "names from `trimeter formats`, or directories and GGUF files of the model quantized already; "
+                   "the first is the baseline")
       ->allow_extra_args(false)
       ->required();
   command->add_option("--objective", flags->objective, "throughput, latency, capacity or quality")

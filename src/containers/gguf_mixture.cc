@@ -114,6 +114,7 @@ const GgufFileType& gguf_file_type_of(const Format& format) {
 }
 
 Format with_gguf_mixture(Format format, const ModelSpec& model) {
+  if (format.container != "gguf") return format;
   const GgufFileType& file_type = gguf_file_type_of(format);
   const auto scheme_of_linear = [&](const LinearSpec& linear) {
     std::vector<StackedPart> parts;

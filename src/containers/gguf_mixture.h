@@ -27,9 +27,10 @@ const GgufFileType* find_gguf_file_type(int64_t number);
 // q4_K -> q5_0, q5_K -> q5_1, q6_K -> q8_0; one that is not whole blocks of 32 to F16.
 GgmlType gguf_tensor_type(const ModelSpec& model, const GgufFileType& file_type, const std::string& tensor, int64_t in);
 
-// A format written as GGUF ("gguf-q4_k": q4_k_m) with the linears, the logits' matrix and an untied embedding of this
-// model in the types that its file has. Throws Error(kUnsupported) for a type that is multiplied by no scheme here.
+// Of a format written as GGUF: "gguf-q4_k" is q4_k_m.
 const GgufFileType& gguf_file_type_of(const Format& format);
+// Such a format with the linears, the logits' matrix and an untied embedding of this model in the types that its file
+// has; another as it is.
 Format with_gguf_mixture(Format format, const ModelSpec& model);
 
 }  // namespace trimeter

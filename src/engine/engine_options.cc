@@ -42,10 +42,7 @@ Format engine_format(const EngineOptions& options, const ModelSpec& spec) {
     throw Error(Errc::kBadArgument, "{}: the checkpoint is quantized already: wanted its own format, '{}', got '{}'",
                 options.model.string(), stored->name, options.format);
   }
-  if (!options.format.empty()) {
-    Format wanted = format(options.format);
-    return wanted.container == "gguf" ? with_gguf_mixture(std::move(wanted), spec) : wanted;
-  }
+  if (!options.format.empty()) return with_gguf_mixture(format(options.format), spec);
   for (const Format& row : all_formats())
     if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype) return row;
   throw Error(Errc::kUnsupported, "{}: there is no format for a checkpoint of {}", options.model.string(),

@@ -7,9 +7,12 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "containers/gguf_model.h"
+#include "containers/model_path.h"
 #include "cost/predict.h"
 #include "cost/reconcile.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "lab/evaluation_set.h"
 #include "lab/subject.h"
 #include "meters/capacity.h"
@@ -27,19 +30,34 @@ void check_at_least(const char* what, int64_t least, int64_t got) {
   if (got < least) throw Error(Errc::kBadArgument, "{}: wanted at least {}, got {}", what, least, got);
 }
 
-// An entry of --formats: MODEL in a format, or a directory that is quantized already.
+// An entry of --formats: MODEL in a format, or a directory or GGUF file that is quantized already.
 struct Contender {
   std::string name;
-  std::filesystem::path directory;
+  std::filesystem::path path;
   ModelSpec spec;
   Format format;
 };
 
-// A directory's model must be MODEL but for its numbers: the same shapes, the same tokenizer.
+void check_same_tokenizer(const Subject& model, const std::filesystem::path& other) {
+  if (const char* file = "tokenizer.json"; !is_gguf(model.directory) && !is_gguf(other)) {
+    if (read_file(model.directory / file) != read_file(other / file))
+      throw Error(Errc::kBadArgument, "{}: wanted the tokenizer of {}, got another", (other / file).string(),
+                  model.directory.string());
+    return;
+  }
+  // Ids that no text comes to have a name in a GGUF file, in tokenizer.json they have none.
+  const Tokenizer &a = model.tokenizer, b = open_tokenizer(other);
+  for (int32_t id = 0; id < std::min(a.vocab_size(), b.vocab_size()); ++id)
+    if (const auto x = a.token_bytes(id), y = b.token_bytes(id); !x.empty() && !y.empty() && x != y)
+      throw Error(Errc::kBadArgument, "{}: token {}: wanted that of {}, '{}', got '{}'", other.string(), id,
+                  model.directory.string(), printable(x), printable(y));
+}
+
+// Another model must be MODEL but for its numbers: the same shapes, the same tokenizer.
 void check_same_model(const Subject& model, const Contender& other) {
   const auto check = [&](const char* what, const auto& wanted, const auto& got) {
     if (wanted != got)
-      throw Error(Errc::kBadArgument, "{}: {}: wanted that of {}, {}, got {}", other.directory.string(), what,
+      throw Error(Errc::kBadArgument, "{}: {}: wanted that of {}, {}, got {}", other.path.string(), what,
                   model.directory.string(), wanted, got);
   };
   const ModelSpec &a = model.spec, &b = other.spec;
@@ -51,20 +69,18 @@ void check_same_model(const Subject& model, const Contender& other) {
   check("num_attention_heads", a.n_heads, b.n_heads);
   check("num_key_value_heads", a.n_kv_heads, b.n_kv_heads);
   check("head_dim", a.head_dim, b.head_dim);
-  const char* tokenizer = "tokenizer.json";
-  if (read_file(model.directory / tokenizer) != read_file(other.directory / tokenizer))
-    throw Error(Errc::kBadArgument, "{}: wanted the tokenizer of {}, got another",
-                (other.directory / tokenizer).string(), model.directory.string());
+  check_same_tokenizer(model, other.path);
 }
 
 Contender make_contender(const EngineOptions& engine, const Subject& model, const std::string& name) {
   EngineOptions options = engine;
-  if (std::error_code ignored; name.find('/') == name.npos && !std::filesystem::is_directory(name, ignored)) {
+  if (std::error_code ignored;
+      name.find('/') == name.npos && !is_gguf(name) && !std::filesystem::is_directory(name, ignored)) {
     options.format = name;
     return {name, model.directory, model.spec, engine_format(options, model.spec)};
   }
   options.model = name;
-  Contender contender{name, name, make_model_spec(read_hf_config(name)), {}};
+  Contender contender{name, name, open_model_spec(name), {}};
   check_same_model(model, contender);
   contender.format = engine_format(options, contender.spec);
   return contender;
@@ -119,7 +135,7 @@ Comparison::Comparison(const CompareOptions& options, const CompareEvents& event
     check_format_fits(c.spec, c.format);
     const MemoryBreakdown memory =
         memory_ledger(c.spec, c.format, limits_, active_isa(), budget_.device_memory_bytes, budget_.utilization);
-    blocks_that_fit(fmt::format("{} in {}", c.directory.string(), c.format.name), budget_, memory, limits_,
+    blocks_that_fit(fmt::format("{} in {}", c.path.string(), c.format.name), budget_, memory, limits_,
                     kv_layout(c.spec, c.format, limits_.block_size).block_bytes());
   }
   encode_workload();
@@ -234,7 +250,7 @@ void Comparison::predict_all() {
 
 EngineOptions Comparison::engine_options(const Contender& contender) const {
   EngineOptions options = options_.engine;
-  options.model = contender.directory;
+  options.model = contender.path;
   options.format = contender.format.name;
   options.calibration = set_.calibration;
   options.threads = threads_;

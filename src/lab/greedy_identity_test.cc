@@ -156,8 +156,8 @@ TEST_P(OnTheDemoModel, GreedyTokensAreThoseOfAPromptAlone) {
     prompts.push_back(prompt.chat ? subject.encode_chat({{"user", prompt.prompt}})
                                   : subject.encode_text(prompt.prompt));
 
-  const Format& listed = tested_formats()[GetParam()];
-  const Format row = kSlow ? rtn_format(listed) : listed;
+  const Format listed = with_gguf_mixture(tested_formats()[GetParam()], subject.spec);
+  const Format row = kSlow ? rtn_format(listed, subject.spec) : listed;
   LoadOptions options;
   for (size_t i = 0; i < 4; ++i) options.calibration.push_back(subject.encode_text(set.calibration[i]));
   ThreadPool pool(2);
@@ -180,10 +180,11 @@ TEST_P(OnEveryIsa, GreedyTokensOfATinyModelAreThoseOfAPromptAlone) {
   for (std::vector<int32_t>& prompt : prompts)
     for (auto n = 17 + random() % 24; n > 0; --n) prompt.push_back(static_cast<int32_t>(random() % 300));
   const std::filesystem::path tiny = source_dir() / "tests/golden/logits/qwen2_untied";
-  const Format row = rtn_format(tested_formats()[std::get<0>(GetParam())]);
+  const ModelSpec spec = make_model_spec(read_hf_config(tiny));
+  const Format row = rtn_format(tested_formats()[std::get<0>(GetParam())], spec);
   ThreadPool pool(1);
   const LoadOptions options{.calibration = prompts, .on_progress = {}};  // scales of an fp8 KV cache
-  const ModelWeights weights = load_weights(tiny, make_model_spec(read_hf_config(tiny)), row, options, pool);
+  const ModelWeights weights = load_weights(tiny, spec, row, options, pool);
   expect_identity(weights, prompts, 17, std::get<1>(GetParam()));
 }
 

@@ -25,7 +25,7 @@ TEST(QuantizationQuality, FormatsAreInTheLiteraturesOrder) {
     EXPECT_GT(kld[name], 0) << name;
   }
   // awq's grid has zero points, w4a16's and gptq's has none.
-  kld["awq's nearest"] = quality.mean_kld(rtn_format(format("awq")));
+  kld["awq's nearest"] = quality.mean_kld(rtn_format(format("awq"), quality.subject().spec));
   std::printf("[ mean KLD ] %-10s %.6f (awq's grid, nearest codes)\n", "rtn", kld["awq's nearest"]);
   EXPECT_LT(kld["awq"], 0.8 * kld["awq's nearest"]);
   EXPECT_LT(kld["gptq"], 0.5 * kld["w4a16"]);

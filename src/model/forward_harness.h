@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "containers/gguf_mixture.h"
 #include "io/hf_config.h"
 #include "model/forward.h"
 
@@ -17,9 +18,9 @@ inline std::filesystem::path source_dir() {
   return dir ? dir : ".";
 }
 
-// The scheme of a format with nearest codes: for tests of what does not depend on the algorithm.
-inline Format rtn_format(const Format& row) {
-  Format rtn = row;
+// The schemes of a format in a model with nearest codes: for tests of what does not depend on the algorithm.
+inline Format rtn_format(const Format& row, const ModelSpec& model) {
+  Format rtn = with_gguf_mixture(row, model);
   if (rtn.algorithm != "none") rtn.algorithm = "amax";
   return rtn;
 }

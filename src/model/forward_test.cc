@@ -43,11 +43,13 @@ ModelWeights load(const std::filesystem::path& directory, const Format& row, Thr
 
 const std::filesystem::path kTiny = source_dir() / "tests/golden/logits/qwen2_untied";
 
+ModelSpec tiny_spec() { return make_model_spec(read_hf_config(kTiny)); }
+
 // Every format's scheme, on every ISA that runs here. The tiny model has two layers, so what the second sees depends on
 // the first one's attention.
 class Invariance : public testing::TestWithParam<std::tuple<size_t, Isa>> {
  protected:
-  Invariance() : row_(rtn_format(all_formats()[std::get<0>(GetParam())])), isa_(std::get<1>(GetParam())) {}
+  Invariance() : row_(rtn_format(all_formats()[std::get<0>(GetParam())], tiny_spec())), isa_(std::get<1>(GetParam())) {}
   const Format row_;
   const Isa isa_;
 };
@@ -99,7 +101,7 @@ TEST(Forward, TakesWhatTheLedgerSays) {
   ThreadPool pool(2);
   const std::vector<int32_t> tokens = random_tokens(320, 300, 4), blocks = blocks_from(0, 1);
   for (const Format& row : all_formats()) {
-    const Format rtn = rtn_format(row);
+    const Format rtn = rtn_format(row, tiny_spec());
     const ModelWeights weights = load(kTiny, rtn, pool);
     for (const Isa isa : runnable_isas()) {
       ForwardHarness harness(weights, kLimits, pool, isa, 20);

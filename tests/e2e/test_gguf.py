@@ -1,0 +1,72 @@
+"""A model written as a GGUF file runs from the file as the format quantized at load does, and is counted as it is."""
+import json
+
+from harness import main
+
+DEVICE = ["--device-memory", "64MiB"]
+
+
+def half_model(lab):
+    """The demo model in float16: what a GGUF file's KV cache is held in."""
+    model = lab.model()
+    lab.edit_json(model / "config.json", torch_dtype="float16")
+    return model
+
+
+def answer(lab, model, *more):
+    return lab.ok("generate", model, "-p", "The old sailor", "--max-tokens", 16, *DEVICE, *more).stdout
+
+
+def perplexity(lab, model, *more):
+    text = lab.directory / "text.txt"
+    text.write_text((lab.source / "tests/golden/perplexity/passages.txt").read_text()[:3000])
+    return json.loads(lab.ok("eval", model, "--text", text, "--context", 128, "--json", *DEVICE, *more).stdout)
+
+
+def test_a_written_file_runs_as_its_format(lab):
+    model = half_model(lab)
+    for format, called in (("gguf-q8_0", "gguf-q8_0"), ("gguf-q4_k", "gguf-q4_k_m"), ("gguf-f16", "gguf-f16")):
+        lab.ok("quantize", model, "--format", format, "-o", "a.gguf", "--force")
+        assert answer(lab, "a.gguf") == answer(lab, model, "--format", format), format
+        assert answer(lab, "a.gguf", "--chat") == answer(lab, model, "--chat", "--format", format), format
+        here, there = perplexity(lab, "a.gguf"), perplexity(lab, model, "--format", format)
+        assert here["nll"] == there["nll"], (here, there)
+        assert here["format"] == called, here
+    lab.refused(["generate", "a.gguf", "--format", "fp8", "-p", "x", *DEVICE], "quantized already", "'gguf-f16'", "'fp8'")
+
+
+def test_what_is_written(lab):
+    out = lab.ok("quantize", lab.demo, "--format", "gguf-q4_k", "--dry-run", "-o", "a.gguf").stdout
+    assert "3658240 bytes of tensors" in out and not list(lab.directory.iterdir()), out
+    lab.ok("quantize", lab.demo, "--format", "gguf-q4_k", "-o", "a.gguf")
+    assert sorted(p.name for p in lab.directory.iterdir()) == ["a.gguf"]
+    lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "a.gguf"], "a.gguf", "--force")
+    lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "nowhere/a.gguf"], "nowhere")
+    for option in (["--group-size", 32], ["--keep-16bit", "*"], ["--keep-worst", 1]):
+        lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "b.gguf", *option], option[0])
+
+
+def test_compare_counts_a_file_as_it_is(lab):
+    lab.ok("quantize", lab.demo, "--format", "gguf-q4_k", "-o", "a.gguf")
+    lab.ok("compare", lab.demo, "--formats", "bf16,gguf-q4_k,a.gguf,gguf-q4_k+kv-int8", "--rounds", 5, "--prompts", 1,
+           "--max-tokens", 2, "--no-quality", "--json", "r.json", *DEVICE)
+    runs = json.loads((lab.directory / "r.json").read_text())["runs"]
+    for run in runs:
+        measured, predicted = run["measured"], run["predicted"]
+        memory = measured["memory"]
+        budget = int(64 * 2**20 * 0.9)
+        left = budget - memory["weights_bytes"] - memory["activation_bytes"] - memory["overhead_bytes"]
+        assert measured["kv_blocks"] == left // measured["block_bytes"] == predicted["kv_blocks"], run
+        assert memory["weights_bytes"] == predicted["memory"]["weights_bytes"], run
+    bf16, quantized, file, small_kv = (run["measured"] for run in runs)
+    assert file["memory"] == quantized["memory"] and file["memory"]["weights_bytes"] == 3658240, file
+    assert file["kv_blocks"] > bf16["kv_blocks"] and small_kv["kv_blocks"] > 1.7 * file["kv_blocks"]
+    other = lab.model("other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocab = tokenizer["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    lab.refused(["compare", other, "--formats", "bf16,./a.gguf", *DEVICE], "a.gguf", "token", "'a'", "'b'")
+
+
+main(globals())
