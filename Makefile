@@ -4,6 +4,7 @@
 #   make test     every test
 #   make sanitize the unit tests under ASan + UBSan        make fuzz   every fuzz target for FUZZ_SECONDS each
 #   make format   clang-format over the sources            make tidy   clang-tidy over the sources
+#   make docs     the tables in README.md and docs/ that the program writes
 # Each installs what is missing first (tools/bootstrap.sh), and does no work twice.
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
@@ -12,7 +13,7 @@ FUZZ_SECONDS ?= 60
 LAB_DEVICE_MEMORY ?= 64MiB
 SOURCES = $(shell git ls-files '*.cc' '*.h' '*.inl')
 
-.PHONY: all lab test sanitize tsan fuzz format tidy clean bootstrap bootstrap-fuzz
+.PHONY: all lab test sanitize tsan fuzz format tidy docs clean bootstrap bootstrap-fuzz
 
 all: build/build.ninja
 	@cmake --build build -j $(JOBS) --target trimeter
@@ -51,6 +52,9 @@ format:
 tidy: | bootstrap-fuzz
 	@cmake --preset fuzz >/dev/null
 	@run-clang-tidy -quiet -p build-fuzz '/src/.*\.cc$$'
+
+docs: all
+	@tools/update_docs.py build/trimeter
 
 clean:
 	@rm -rf build build-dev build-tsan build-fuzz build-cuda

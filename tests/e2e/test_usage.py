@@ -1,5 +1,7 @@
 import re
 import shlex
+import subprocess
+import sys
 
 from harness import main
 
@@ -43,9 +45,15 @@ def test_usage_errors(lab):
 def test_formats_are_listed_with_their_kernels(lab):
     text = lab.ok("formats").stdout
     for name in ("bf16", "fp16", "fp32", "fp8", "awq"):
-        assert re.search(rf"^  {name} ", text, re.M), text
+        assert re.search(rf"^  {name} .*(tested|slow path|absent)", text, re.M), text
+    absent = lab.ok("formats", env={"TRIMETER_ISA": "scalar"}).stdout.count("absent")
+    assert absent == text.count("absent"), "another ISA in use changes nothing of what there is"
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_documents_have_the_table_of_formats(lab):
+    subprocess.run([sys.executable, lab.source / "tools/update_docs.py", lab.program, "--check"], check=True)
 
 
 def test_hardware_is_measured_once(lab):
