@@ -5,8 +5,8 @@
 
 namespace trimeter {
 
-#define TM_SCHEME(folder, name) const Scheme& name##_scheme();
-#include "schemes/schemes.def"
+#define TM_SCHEME(name) const Scheme& name##_scheme();
+#include "schemes/all_schemes.def"
 #undef TM_SCHEME
 
 WeightBytes PackedWeight::bytes() const {
@@ -21,8 +21,8 @@ WeightBytes PackedWeight::bytes() const {
 
 std::span<const Scheme* const> all_schemes() {
   static const Scheme* const kSchemes[] = {
-#define TM_SCHEME(folder, name) &name##_scheme(),
-#include "schemes/schemes.def"
+#define TM_SCHEME(name) &name##_scheme(),
+#include "schemes/all_schemes.def"
 #undef TM_SCHEME
   };
   return kSchemes;

@@ -1,6 +1,6 @@
 // A scheme: the grid and the scales of a linear layer's weights, the form of its activations, the arithmetic that runs,
-// its packing in memory, its kernels and its bytes. One folder each; schemes.def lists them; nothing outside a scheme's
-// folder switches on which one it is.
+// its packing in memory, its kernels and its bytes. A folder each, whose schemes.def names what it gives; nothing
+// outside a scheme's folder switches on which one it is.
 //
 // Two forms of a weight:
 //   CanonicalWeight  what algorithms write and containers read: one code per byte, plain row-major, no kernel in mind
@@ -138,7 +138,7 @@ class Scheme {
                         const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const = 0;
 };
 
-// All schemes of schemes.def, in its order.
+// TM_SCHEME(name) of every folder's schemes.def; the folder defines `const Scheme& name_scheme()`.
 std::span<const Scheme* const> all_schemes();
 // Throws Error(kBadArgument) with the list of names.
 const Scheme& scheme(std::string_view name);

@@ -1,4 +1,4 @@
-// What every scheme of schemes.def promises, on every ISA that this CPU runs.
+// What every scheme promises, on every ISA that this CPU runs.
 #include <gtest/gtest.h>
 
 #include <algorithm>

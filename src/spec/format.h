@@ -15,7 +15,7 @@ inline constexpr std::string_view kEmbeddingModule = "model.embed_tokens";
 
 struct Format {
   std::string name;       // "awq", "awq+kv-fp8"
-  std::string scheme;     // a name of schemes/schemes.def: of the decoder layers' linears
+  std::string scheme;     // a name of schemes/*/schemes.def: of the decoder layers' linears
   std::string algorithm;  // "none", "amax", "rtn", "awq"
   std::string container;  // "written as": "safetensors", "vllm-fp8", "autoawq"
   std::string summary;    // one line for `trimeter formats`
