@@ -55,10 +55,13 @@ std::vector<TensorInfo> planned_tensors(const ModelSpec& spec, const Format& for
 }
 
 void check_container(const ModelSpec& spec, const Format& format) {
+  const Container* container = find_container(format.container);
+  if (container == nullptr && format.container != "safetensors")
+    throw Error(Errc::kUnsupported, "format {}: its container is '{}', which cannot be written", format.name,
+                format.container);
   for (const LinearSpec& linear : spec.linears())
     for (const StoredMatrix& matrix : stored_matrices(spec, format, linear)) {
-      const Container* container = find_container(format.container);
-      const std::string reason = container ? container->refuses(matrix) : "there is no such container to write";
+      const std::string reason = container ? container->refuses(matrix) : "it holds floats alone";
       if (!reason.empty())
         throw Error(Errc::kUnsupported, "format {} in {}: {}: {}", format.name, format.container, matrix.module,
                     reason);
