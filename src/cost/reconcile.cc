@@ -16,6 +16,9 @@ constexpr double kCommonMissBand = 0.1;
 // Predictions closer than this part of their band claim no order: the model is not that sharp.
 constexpr double kPredictedTie = 0.1;
 
+// Below this share of the time, waiting for a CPU explains no miss of a band.
+constexpr double kLeastWait = 0.05;
+
 double megabytes(int64_t bytes) { return static_cast<double>(bytes) / 1e6; }
 
 // "the pool is smaller by 1.50 MB: activation 1.40 MB more than predicted, ...", or that the bytes don't explain it.
@@ -79,6 +82,18 @@ std::string explain_by_machine(const Record& record, const RecordRun& run, const
       speed / machine.median);
 }
 
+// Other programs on the same CPUs: what that costs a team that meets at barriers is more than the share it waited.
+std::string explain_by_other_programs(const Record& record) {
+  if (!record.hardware.speed || !record.hardware.speed->cpu_wait) return "";
+  const Sampled& wait = *record.hardware.speed->cpu_wait;
+  if (wait.median < kLeastWait) return "";
+  return fmt::format(
+      "other programs had the CPUs: its threads, ready to run, waited {:.0f}% of the rounds' time (95% interval "
+      "{:.0f}% "
+      "to {:.0f}%), and those that ran waited for them at barriers",
+      100 * wait.median, 100 * wait.ci95_low, 100 * wait.ci95_high);
+}
+
 std::string explain_speed(const Record& record, const RecordRun& run, const PredictedMeter& meter) {
   const RecordPredicted& predicted = run.predicted;
   const Sampled measured = meter.measured(*run.measured);
@@ -95,6 +110,9 @@ std::string explain_speed(const Record& record, const RecordRun& run, const Pred
   const double overhead = share_of(predicted, kOverheadTerm);
   const double speed = meter.higher_is_better ? measured.median / expected : expected / measured.median;
   if (const std::string why = explain_by_machine(record, run, meter, speed); !why.empty()) return why;
+  if (speed < 1) {
+    if (const std::string why = explain_by_other_programs(record); !why.empty()) return why;
+  }
   if (speed * overhead > 1)
     return "the profile's barriers and fixed cost alone take longer than what was measured: measure the machine again "
            "while it is quiet (trimeter hardware --force)";

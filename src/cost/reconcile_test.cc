@@ -128,7 +128,7 @@ TEST(Reconcile, AMachineThatWasSlowerThanItsProfileExplainsAMissOfThatSize) {
   run.predicted.binds = "arithmetic";
   run.measured->generation_tokens_per_s = Sampled::of({590, 600, 610});
   Record record = record_of({run});
-  record.hardware.speed = {Sampled::of({0.5, 0.55, 0.6}), Sampled::of({0.9, 1, 1})};
+  record.hardware.speed = {Sampled::of({0.5, 0.55, 0.6}), Sampled::of({0.9, 1, 1}), {}};
   EXPECT_EQ(speed_explanation(record),
             "the machine itself ran at 0.55 of its profile's arithmetic (between the rounds, 95% interval 0.50 to "
             "0.60), which leaves 1.09 of the prediction");
@@ -136,6 +136,21 @@ TEST(Reconcile, AMachineThatWasSlowerThanItsProfileExplainsAMissOfThatSize) {
   EXPECT_EQ(speed_explanation(record), "unexplained");
   record.runs[0].predicted.binds = "arithmetic";
   record.hardware.speed->arithmetic = Sampled::of({0.9, 0.9, 0.9});  // not the size of the miss
+  EXPECT_EQ(speed_explanation(record), "unexplained");
+}
+
+TEST(Reconcile, OtherProgramsExplainWhatIsSlowerAndNothingElse) {
+  RecordRun run = exact_run("bf16");
+  run.measured->generation_tokens_per_s = Sampled::of({190, 200, 210});
+  Record record = record_of({run});
+  record.hardware.speed = {Sampled::of({1}), Sampled::of({1}), Sampled::of({0.3, 0.45, 0.5})};
+  EXPECT_EQ(speed_explanation(record),
+            "other programs had the CPUs: its threads, ready to run, waited 45% of the rounds' time (95% interval 30% to "
+            "50%), and those that ran waited for them at barriers");
+  record.hardware.speed->cpu_wait = Sampled::of({0.01, 0.02, 0.02});
+  EXPECT_EQ(speed_explanation(record), "unexplained");
+  record.hardware.speed->cpu_wait = Sampled::of({0.3, 0.45, 0.5});
+  record.runs[0].measured->generation_tokens_per_s = Sampled::of({1990, 2000, 2010});
   EXPECT_EQ(speed_explanation(record), "unexplained");
 }
 

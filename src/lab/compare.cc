@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/cpu_wait.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "containers/gguf_model.h"
@@ -276,16 +277,23 @@ void Comparison::measure() {
   record_.measured_from = utc_now();
   std::vector<std::vector<int32_t>> prompts;
   for (const QualityPrompt& prompt : prompts_) prompts.push_back(prompt.tokens);
-  std::vector<double> arithmetic, bandwidth;
+  std::vector<double> arithmetic, bandwidth, waits;
+  double began = now_s();
+  std::optional<double> waited = cpu_wait_s();
   const auto probe_speed = [&] {
+    const std::optional<double> now_waited = cpu_wait_s();
+    if (waited && now_waited) waits.push_back((*now_waited - *waited) / (threads_->size() * (now_s() - began)));
     const MachineSpeed speed = machine_speed(hardware_, *threads_);
     arithmetic.push_back(speed.arithmetic);
     bandwidth.push_back(speed.bandwidth);
+    began = now_s();
+    waited = cpu_wait_s();
   };
   const std::vector<Throughput> throughputs = measure_throughput(
       named_, prompts, {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = probe_speed},
       events_.on_progress);
-  record_.hardware.speed = {Sampled::of(std::move(arithmetic)), Sampled::of(std::move(bandwidth))};
+  record_.hardware.speed = {Sampled::of(std::move(arithmetic)), Sampled::of(std::move(bandwidth)), {}};
+  if (!waits.empty()) record_.hardware.speed->cpu_wait = Sampled::of(std::move(waits));
   for (size_t i = 0; i < record_.runs.size(); ++i) {
     const Throughput& t = throughputs[i];
     const Capacity capacity = measure_capacity(engines_[i]->info());

@@ -47,6 +47,7 @@ template <class Archive>
 void describe(Archive& a, Ref<Archive, RecordSpeed> s) {
   a("arithmetic", s.arithmetic);
   a("bandwidth", s.bandwidth);
+  a("cpu_wait", s.cpu_wait);
 }
 
 template <class Archive>

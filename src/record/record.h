@@ -29,6 +29,8 @@ struct RecordModel {
 // How fast the machine was while it was measured, as shares of what its profile says.
 struct RecordSpeed {
   Sampled arithmetic, bandwidth;
+  // Share of each round in which a thread of the team was ready to run and waited for a CPU; absent where not counted.
+  std::optional<Sampled> cpu_wait;
   bool operator==(const RecordSpeed&) const = default;
 };
 

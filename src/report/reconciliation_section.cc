@@ -18,6 +18,20 @@ std::string interval_text(const Sampled& s) {
   return fmt::format("{:.2f} ({:.2f}-{:.2f})", s.median, s.ci95_low, s.ci95_high);
 }
 
+struct Miss {
+  std::string format, meters, explanation;
+};
+
+// Meters of a format that missed for one reason share a line.
+void add_miss(const RecordReconciliation& row, std::vector<Miss>& misses) {
+  for (Miss& miss : misses)
+    if (miss.format == row.format && miss.explanation == row.explanation) {
+      miss.meters += ", " + meter_title(row.meter);
+      return;
+    }
+  misses.push_back({row.format, meter_title(row.meter), row.explanation});
+}
+
 }  // namespace
 
 Section reconciliation_section(const Record& record) {
@@ -26,7 +40,7 @@ Section reconciliation_section(const Record& record) {
                    {"", "predicted"},           {"", "measured"},
                    {"", "measured/predicted"},  {"", "band"},
                    {"", "within", Align::kLeft}};
-  Items misses;
+  std::vector<Miss> misses;
   for (const RecordReconciliation& r : record.reconciliation) {
     table.add({{meter_title(r.meter)},
                {r.format},
@@ -35,15 +49,20 @@ Section reconciliation_section(const Record& record) {
                {fmt::format("{:.3f}", r.ratio)},
                {fmt::format("\u00b1{:g}%", 100 * r.band), Tone::kFaint},
                {r.within_band ? "yes" : "no", r.within_band ? Tone::kGood : Tone::kBad}});
-    if (!r.within_band) misses.push_back({r.format + ", " + meter_title(r.meter), r.explanation});
+    if (!r.within_band) add_miss(r, misses);
   }
   Section section{"Reconciliation", "", {table}};
   if (!record.hardware.profiled_at.empty()) section.note = "with the profile of " + record.hardware.profiled_at;
-  if (const auto& speed = record.hardware.speed)
-    section.parts.push_back(Items{{"machine while it was measured",
-                                   fmt::format("arithmetic {}, read bandwidth {} of its profile's",
-                                               interval_text(speed->arithmetic), interval_text(speed->bandwidth))}});
-  if (!misses.empty()) section.parts.push_back(misses);
+  if (const auto& speed = record.hardware.speed) {
+    std::string text = fmt::format("arithmetic {}, read bandwidth {} of its profile's",
+                                   interval_text(speed->arithmetic), interval_text(speed->bandwidth));
+    if (speed->cpu_wait)
+      text += fmt::format("; its threads waited for a CPU {} of the time", interval_text(*speed->cpu_wait));
+    section.parts.push_back(Items{{"machine while it was measured", text}});
+  }
+  Items explanations;
+  for (const Miss& miss : misses) explanations.push_back({miss.format, miss.meters + ": " + miss.explanation});
+  if (!explanations.empty()) section.parts.push_back(explanations);
   return section;
 }
 
