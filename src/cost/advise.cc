@@ -111,6 +111,7 @@ int64_t block_bytes_of(const RecordRun& run) {
   return run.predicted.kv_blocks > 0 ? run.predicted.memory.kv_bytes / run.predicted.kv_blocks : 0;
 }
 
+// "KV blocks 2.31x (2,103 against 909 of 24,576 bytes in place of 49,152)",
 // "KV blocks 1.18x (1,055 against 894: weights smaller by 5.11 MB, 104 blocks of 49,152 bytes)"
 std::string blocks_text(const RecordRun& run, const RecordRun& baseline) {
   const PredictedMeter& meter = predicted_meter("kv_blocks");
@@ -122,7 +123,9 @@ std::string blocks_text(const RecordRun& run, const RecordRun& baseline) {
                                  with_commas(ours), with_commas(theirs));
   const int64_t saved = memory_of(baseline).weights_bytes - memory_of(run).weights_bytes;
   const int64_t block_bytes = block_bytes_of(run);
-  if (saved != 0 && block_bytes > 0 && block_bytes == block_bytes_of(baseline))
+  if (block_bytes != block_bytes_of(baseline))
+    text += fmt::format(" of {} bytes in place of {}", with_commas(block_bytes), with_commas(block_bytes_of(baseline)));
+  else if (saved != 0 && block_bytes > 0)
     text += fmt::format(": weights {} by {:.2f} MB, {} blocks of {} bytes", saved > 0 ? "smaller" : "larger",
                         static_cast<double>(std::abs(saved)) / 1e6, with_commas(std::abs(saved) / block_bytes),
                         with_commas(block_bytes));
@@ -205,7 +208,7 @@ std::string reason(const Record& record, const RecordRun& choice, Objective obje
     text = describe(choice, baseline, objective);
   }
   for (const RecordRun& run : record.runs)
-    if (&run != &choice && &run != &baseline) text += ". " + describe(run, baseline, objective);
+    if (&run != &choice && &run != &baseline) text += ".\n" + describe(run, baseline, objective);
   return text + ".";
 }
 

@@ -62,12 +62,19 @@ TEST(Advise, TheReasonHasArithmeticThatCanBeChecked) {
   // (11,000,000 - 6,800,000) / 49,152 = 85.4; 980 / 894 = 1.096.
   const std::string because = advise(lab(), Objective::kThroughput).because;
   EXPECT_EQ(
-      because.substr(0, because.find(". awq")),
+      because.substr(0, because.find(".\nawq")),
       "fp8: generation tok/s 1.31x bf16's (paired by round, 95% interval 1.28 to 1.34), KV blocks 1.10x (980 against "
       "894: weights smaller by 4.20 MB, 85 blocks of 49,152 bytes), KLD 0.0040, top-1 agreement 99.6%");
   EXPECT_NE(because.find(
                 "awq: generation tok/s 0.90x bf16's (paired by round, 95% interval 0.88 to 0.92), KV blocks 1.12x (998 "
                 "against 894"),
+            std::string::npos);
+}
+
+TEST(Advise, BlocksOfAnotherSizeAreSaidToBe) {
+  Record record = lab();
+  record.runs[2].measured->block_bytes = 24576;
+  EXPECT_NE(advise(record, Objective::kThroughput).because.find("(998 against 894 of 24,576 bytes in place of 49,152)"),
             std::string::npos);
 }
 

@@ -134,7 +134,8 @@ struct RecordOrdering {
 };
 
 struct RecordVerdict {
-  std::string objective, format, binding_constraint, because;
+  std::string objective, format, binding_constraint;
+  std::string because;  // a line for the choice, and one for each other format
   bool operator==(const RecordVerdict&) const = default;
 };
 

@@ -1,6 +1,7 @@
 // The table that the reader came for, and the phases behind its throughput.
 #include <fmt/format.h>
 
+#include <sstream>
 #include <utility>
 
 #include "record/kernel_lines.h"
@@ -152,13 +153,14 @@ Section kernels_section(const Record& record) {
 
 Section verdict_section(const Record& record) {
   const RecordVerdict& v = *record.verdict;
-  return {"Verdict",
-          "",
-          {Items{{"objective", v.objective},
-                 {"serve", v.format, Tone::kGood},
-                 {"relieves",
-                  v.binding_constraint == "nothing" ? "no constraint: the baseline stays" : v.binding_constraint},
-                 {"because", v.because}}}};
+  Items items{
+      {"objective", v.objective},
+      {"serve", v.format, Tone::kGood},
+      {"relieves", v.binding_constraint == "nothing" ? "no constraint: the baseline stays" : v.binding_constraint}};
+  std::istringstream lines(v.because);
+  std::string label = "because";
+  for (std::string line; std::getline(lines, line); label.clear()) items.push_back({label, line});
+  return {"Verdict", "", {items}};
 }
 
 }  // namespace trimeter
