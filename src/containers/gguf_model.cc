@@ -59,6 +59,23 @@ void refuse_if_above_zero(const GgufMetadata& metadata, const std::string& key, 
                 metadata.integer(key));
 }
 
+// A layer has tensors, so there are no more of them than of those.
+int64_t count(const GgufMetadata& metadata, const std::string& key, int64_t most = INT32_MAX) {
+  const int64_t n = metadata.integer(key);
+  if (n < 1 || n > most)
+    throw Error(Errc::kBadFile, "{}: metadata '{}': wanted 1 to {}, got {}", metadata.path(), key, most, n);
+  return n;
+}
+
+// Of a token, if the key is there.
+std::optional<int32_t> find_id(const GgufMetadata& metadata, const std::string& key) {
+  const std::optional<int64_t> found = metadata.find_integer(key);
+  if (!found) return {};
+  if (*found < 0 || *found > INT32_MAX)
+    throw Error(Errc::kBadFile, "{}: metadata '{}': wanted an id below 2^31, got {}", metadata.path(), key, *found);
+  return static_cast<int32_t>(*found);
+}
+
 RopeScaling rope_scaling_of(const GgufMetadata& metadata, const std::string& prefix) {
   RopeScaling scaling;
   const std::string* type = metadata.find_text(prefix + "rope.scaling.type");
@@ -138,11 +155,11 @@ void GgufModel::read_spec() {
                 metadata.path(), printable(architecture));
   refuse_if_above_zero(metadata, prefix + "expert_count", "mixtures of experts are");
   refuse_if_above_zero(metadata, prefix + "attention.sliding_window", "sliding windows are");
-  config.n_layers = metadata.integer(prefix + "block_count");
-  config.hidden_size = metadata.integer(prefix + "embedding_length");
-  config.intermediate_size = metadata.integer(prefix + "feed_forward_length");
-  config.max_position_embeddings = metadata.integer(prefix + "context_length");
-  config.n_heads = metadata.integer(prefix + "attention.head_count");
+  config.n_layers = count(metadata, prefix + "block_count", std::ssize(file_.tensors()));
+  config.hidden_size = count(metadata, prefix + "embedding_length");
+  config.intermediate_size = count(metadata, prefix + "feed_forward_length");
+  config.max_position_embeddings = count(metadata, prefix + "context_length");
+  config.n_heads = count(metadata, prefix + "attention.head_count");
   config.n_kv_heads = metadata.find_integer(prefix + "attention.head_count_kv").value_or(config.n_heads);
   config.head_dim = metadata.find_integer(prefix + "attention.key_length").value_or(0);
   config.rms_norm_eps = metadata.number(prefix + "attention.layer_norm_rms_epsilon");
@@ -154,8 +171,6 @@ void GgufModel::read_spec() {
   const std::optional<DType> dtype =
       file_.has("blk.0.attn_q.weight") ? float_type(file_.at("blk.0.attn_q.weight")) : std::nullopt;
   config.dtype = dtype.value_or(DType::kF16);
-  if (const auto id = metadata.find_integer("tokenizer.ggml.eos_token_id"))
-    config.eos_token_ids.push_back(static_cast<int32_t>(*id));
   spec_ = make_model_spec(config);
   spec_.qkv_bias = file_.has("blk.0.attn_q.bias");
   spec_.attention_out_bias = file_.has("blk.0.attn_output.bias");
@@ -196,7 +211,11 @@ void GgufModel::read_format() {
       const int64_t shape[] = {part.n_rows, linear.shape.in};
       parts.push_back({&scheme_of_tensor(file_.at(gguf_tensor_name(part.tensor), shape)), part.n_rows});
     }
-    return stacked_scheme(parts);
+    try {
+      return stacked_scheme(parts);
+    } catch (const Error& error) {
+      throw Error(error.code(), "{}: {}: {}", file_.metadata().path(), module_name(linear), error.what());
+    }
   };
   const GgufFileType* type = find_gguf_file_type(file_.metadata().find_integer("general.file_type").value_or(-1));
   format_.name = type == nullptr ? "gguf" : fmt::format("gguf-{}", type->name);
@@ -222,8 +241,8 @@ HfGenerationConfig GgufModel::generation() const {
   HfGenerationConfig config;
   config.path = file_.metadata().path();
   for (const char* key : {"eos_token_id", "eot_token_id", "eom_token_id"})
-    if (const auto id = file_.metadata().find_integer(fmt::format("tokenizer.ggml.{}", key)))
-      config.eos_token_ids.push_back(static_cast<int32_t>(*id));
+    if (const auto id = find_id(file_.metadata(), fmt::format("tokenizer.ggml.{}", key)))
+      config.eos_token_ids.push_back(*id);
   return config;
 }
 
@@ -234,18 +253,14 @@ GgufVocabulary GgufModel::vocabulary() const {
     const std::vector<std::string>* found = metadata.find_texts(key(name));
     return found == nullptr ? std::vector<std::string>() : *found;
   };
-  const auto id = [&](const char* name) -> std::optional<int32_t> {
-    const auto found = metadata.find_integer(key(name));
-    if (!found) return {};
-    if (*found < 0 || *found > INT32_MAX)
-      throw Error(Errc::kBadFile, "{}: metadata '{}': wanted an id below 2^31, got {}", metadata.path(), key(name),
-                  *found);
-    return static_cast<int32_t>(*found);
-  };
+  const auto id = [&](const char* name) { return find_id(metadata, key(name)); };
   GgufVocabulary vocabulary;
   vocabulary.model = metadata.text(key("model"));
   if (const std::string* pre = metadata.find_text(key("pre"))) vocabulary.pre = *pre;
   vocabulary.tokens = texts("tokens");
+  if (std::ssize(vocabulary.tokens) > spec_.vocab_size)
+    throw Error(Errc::kBadFile, "{}: metadata '{}': wanted at most {}, as token_embd.weight has rows, got {}",
+                metadata.path(), key("tokens"), spec_.vocab_size, vocabulary.tokens.size());
   vocabulary.merges = texts("merges");
   vocabulary.scores = metadata.find_numbers(key("scores")).value_or(std::vector<float>());
   for (const int64_t type : metadata.find_integers(key("token_type")).value_or(std::vector<int64_t>()))
@@ -295,6 +310,16 @@ CanonicalWeight GgufModel::linear(const LinearSpec& linear) const {
   }
   if (parts.size() == 1) return std::move(parts[0]);
   return stack_weights(std::move(parts));
+}
+
+std::vector<TensorView> GgufModel::floats(const LinearSpec& linear) const {
+  std::vector<TensorView> views;
+  for (const LinearPart& part : linear.parts) {
+    const GgufTensor& tensor = file_.at(gguf_tensor_name(part.tensor));
+    if (const std::optional<DType> dtype = float_type(tensor))
+      views.push_back({tensor.name, *dtype, tensor.shape, tensor.bytes, tensor.file});
+  }
+  return views;
 }
 
 std::vector<float> GgufModel::vector(const std::string& tensor, int64_t n) const {

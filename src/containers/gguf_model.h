@@ -7,6 +7,7 @@
 
 #include "io/gguf.h"
 #include "io/hf_config.h"
+#include "io/safetensors.h"
 #include "spec/format.h"
 #include "spec/model_spec.h"
 #include "text/gguf_vocabulary.h"
@@ -22,6 +23,7 @@ class GgufModel {
   // type we lack, and for tensors that the architecture doesn't have.
   static GgufModel open(const std::filesystem::path& path);
 
+  const std::string& path() const { return file_.metadata().path(); }
   const ModelSpec& spec() const { return spec_; }
   // "gguf-q4_k_m" after general.file_type: the scheme that most linears have, the others as its scheme_of_module; of an
   // untied embedding under kEmbeddingModule.
@@ -31,8 +33,9 @@ class GgufModel {
 
   // Rows as we order them. Codes are copied from the mapping; floats stay in it.
   CanonicalWeight linear(const LinearSpec& linear) const;
-  std::vector<float> bias(const LinearSpec& linear) const;   // empty if it has none
-  std::vector<float> norm(const std::string& tensor) const;  // "model.norm.weight": [hidden]
+  std::vector<TensorView> floats(const LinearSpec& linear) const;  // those of its matrices that hold floats, unchecked
+  std::vector<float> bias(const LinearSpec& linear) const;         // empty if it has none
+  std::vector<float> norm(const std::string& tensor) const;        // "model.norm.weight": [hidden]
   // Gives the file's pages back.
   void release(const LinearSpec& linear) const;
 

@@ -2,11 +2,26 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+#include "model/float_tensor.h"
+
 namespace trimeter {
 namespace {
 
+PackedWeight pack(const GgufModel& model, const LinearSpec& linear, const Scheme& scheme, ThreadPool& pool) {
+  for (const TensorView& tensor : model.floats(linear)) check_floats(tensor, pool);
+  const CanonicalWeight weight = model.linear(linear);
+  try {
+    return scheme.pack(weight, pool);
+  } catch (const Error& error) {
+    std::vector<std::string> tensors;
+    for (const LinearPart& part : linear.parts) tensors.push_back(gguf_tensor_name(part.tensor));
+    throw Error(error.code(), "{}: tensor '{}': {}", model.path(), fmt::join(tensors, "' over '"), error.what());
+  }
+}
+
 LinearWeight load_linear(const GgufModel& model, const LinearSpec& linear, const Scheme& scheme, ThreadPool& pool) {
-  LinearWeight weight{linear, &scheme, scheme.pack(model.linear(linear), pool), model.bias(linear)};
+  LinearWeight weight{linear, &scheme, pack(model, linear, scheme, pool), model.bias(linear)};
   model.release(linear);
   return weight;
 }

@@ -198,6 +198,7 @@ ModelSpec make_model_spec(const HfConfig& config) {
   spec.n_heads = config.n_heads;
   spec.n_kv_heads = resolve_kv_heads(config);
   spec.head_dim = resolve_head_dim(config);
+  check_positive(config, "num_attention_heads x head_dim", spec.n_heads * spec.head_dim);
   spec.max_position_embeddings = config.max_position_embeddings;
   spec.rms_norm_eps = config.rms_norm_eps;
   spec.rope_theta = config.rope_theta;

@@ -1,5 +1,6 @@
 """A model written as a GGUF file runs from the file as the format quantized at load does, and is counted as it is."""
 import json
+import struct
 
 from harness import main
 
@@ -67,6 +68,35 @@ def test_compare_counts_a_file_as_it_is(lab):
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
     lab.refused(["compare", other, "--formats", "bf16,./a.gguf", *DEVICE], "a.gguf", "token", "'a'", "'b'")
+
+
+def test_nasty_files(lab):
+    for path in sorted((lab.source / "tests/fuzz/corpus/gguf_model").glob("*.gguf")):
+        command = ["generate", path, "-p", "aab", "--max-tokens", 4, *DEVICE]
+        if path.name.startswith("ok_"):
+            lab.ok(*command)
+        else:
+            lab.refused(command, path)
+    lab.refused(["generate", "none.gguf", "-p", "x", *DEVICE], "none.gguf")
+    whole = lab.directory / "whole.gguf"
+    lab.ok("quantize", lab.demo, "--format", "gguf-q8_0", "-o", whole)
+    content = whole.read_bytes()
+    for n, *words in (0, "magic"), (1000, "number of tensors"), (20000, "tokenizer.ggml"), (len(content) - 4096, "tensor", "wanted it within the file's"):
+        whole.write_bytes(content[:n])
+        for command in (["generate", whole, "-p", "x", *DEVICE], ["eval", whole, "--text", lab.demo / "README.md", *DEVICE],
+                        ["compare", lab.demo, "--formats", f"bf16,{whole}", *DEVICE]):
+            lab.refused(command, whole, *words)
+    first = lab.directory / "part-00001-of-00002.gguf"
+    first.write_bytes(split_file())
+    lab.refused(["generate", first, "-p", "x", *DEVICE], "part-00002-of-00002.gguf", "cannot open")
+
+
+def split_file():
+    """The first of two parts, without a tensor."""
+    pairs = b"".join(struct.pack("<Q", len(key)) + key + struct.pack("<IH", 2, number)
+                     for key, number in ((b"split.no", 0), (b"split.count", 2)))
+    head = struct.pack("<IIQQ", 0x46554747, 3, 0, 2) + pairs
+    return head + bytes(-len(head) % 32)
 
 
 main(globals())
