@@ -9,7 +9,8 @@
 
 1. `trimeter quantize` writes the demo model in F16; llama-quantize makes Q8_0, Q4_0, ... of that file.
 2. `trimeter quantize` writes the same types itself: every tensor must have the same type and the same bytes.
-3. llama.cpp and trimeter tokenize the text: the same tokens. Each computes the perplexity of both files over the same
+3. The same model as a Llama (attention_bias, o_proj's zero), whose q and k lie in pairs in the file: F16 and Q4_K_M of it, too.
+4. llama.cpp and trimeter tokenize the text: the same tokens. Each computes the perplexity of both files over the same
    windows (trimeter eval's: consecutive, every token but a window's first): within 0.5% of each other.
 Prints a table; exits with 1 if one of these does not hold.
 """
@@ -17,6 +18,8 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -36,6 +39,25 @@ def differing_tensors(a, b):
     if ours.keys() != theirs.keys():
         return sorted(ours.keys() ^ theirs.keys())
     return [n for n in ours if ours[n].tensor_type != theirs[n].tensor_type or not np.array_equal(ours[n].data, theirs[n].data)]
+
+
+def as_llama(model, directory):
+    """A Qwen2 model is a Llama with biases: the same function under the other architecture's conventions."""
+    shutil.copytree(model, directory)
+    config = json.loads((directory / "config.json").read_text())
+    config.update(architectures=["LlamaForCausalLM"], model_type="llama", attention_bias=True)
+    (directory / "config.json").write_text(json.dumps(config))
+    raw = (directory / "model.safetensors").read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    head, data = json.loads(raw[8:8 + length]), raw[8 + length:]
+    n_bytes = 2 * config["hidden_size"]
+    for layer in range(config["num_hidden_layers"]):
+        head[f"model.layers.{layer}.self_attn.o_proj.bias"] = {
+            "dtype": "BF16", "shape": [config["hidden_size"]], "data_offsets": [len(data), len(data) + n_bytes]}
+        data += bytes(n_bytes)
+    text = json.dumps(head).encode()
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return directory
 
 
 def llama_perplexity(llama_cpp, path, text):
@@ -76,12 +98,15 @@ def main():
     text = pathlib.Path(args.text).read_text()
     bad = 0
     with tempfile.TemporaryDirectory() as tmp:
-        def quantize(format):
-            path = f"{tmp}/{format}.gguf"
-            subprocess.run([args.trimeter, "quantize", args.model, "--format", format, "-o", path], check=True, capture_output=True)
+        def quantize(format, model=args.model, name=""):
+            path = f"{tmp}/{name}{format}.gguf"
+            subprocess.run([args.trimeter, "quantize", model, "--format", format, "-o", path], check=True, capture_output=True)
             return path
         f16 = quantize("gguf-f16")
-        files = [("F16, ours", f16, "-")]
+        llama = as_llama(args.model, pathlib.Path(tmp) / "llama")
+        files = [("F16, ours", f16, "-")] + [
+            (f"{name} as Llama, ours", quantize(format, llama, "llama-"), "-")
+            for format, name in (("gguf-f16", "F16"), ("gguf-q4_k", "Q4_K_M"))]
         for format, name in TYPES.items():
             theirs, ours = f"{tmp}/{name}.gguf", quantize(format)
             subprocess.run([f"{args.llama}/llama-quantize", f16, theirs, name], check=True, capture_output=True)

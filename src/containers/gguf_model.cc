@@ -282,6 +282,7 @@ bool GgufModel::rows_in_pairs(const std::string& tensor) const {
 CanonicalWeight GgufModel::linear(const LinearSpec& linear) const {
   std::vector<CanonicalWeight> parts;
   std::vector<const Scheme*> schemes;
+  int64_t rows_left = linear.shape.out;
   for (const LinearPart& part : linear.parts) {
     const int64_t shape[] = {part.n_rows, linear.shape.in};
     const GgufTensor& tensor = file_.at(gguf_tensor_name(part.tensor), shape);
@@ -295,6 +296,8 @@ CanonicalWeight GgufModel::linear(const LinearSpec& linear) const {
     CanonicalWeight& weight = parts.back();
     weight.shape.out += part.n_rows;
     const std::optional<DType> dtype = float_type(tensor);
+    if (!dtype && weight.codes.empty()) weight.codes.reserve(static_cast<size_t>(rows_left * stride));
+    rows_left -= part.n_rows;
     if (dtype && !pairs) {
       weight.dense.push_back({tensor.bytes.data(), *dtype, part.n_rows});
       continue;
