@@ -1,5 +1,6 @@
 // trimeter: should we quantize, and which constraint would we be buying out of?
 #include <algorithm>
+#include <csignal>
 #include <exception>
 #include <new>
 #include <sstream>
@@ -44,6 +45,7 @@ int run(int argc, char** argv) {
 }
 
 int run_or_refuse(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit is an error of its write, after which we clean up
   try {
     return run(argc, argv);
   } catch (const Error& error) {

@@ -3,6 +3,7 @@
 
 #include <fmt/ranges.h>
 
+#include <map>
 #include <memory>
 
 #include "base/error.h"
@@ -22,8 +23,11 @@ struct Flags {
   QuantizeOptions options;
   std::string calibration, eval_data;
   int samples = 0, threads = 0;
-  bool dry_run = false;
 };
+
+using Range = ActivationOptions::Range;
+const std::map<std::string, Range> kRanges = {
+    {"amax", Range::kAmax}, {"percentile", Range::kPercentile}, {"mse", Range::kMse}};
 
 Section sizes_section(const QuantizePlan& plan) {
   const MemoryBreakdown& m = plan.memory;
@@ -73,6 +77,9 @@ void read_calibration(Flags& flags) {
     options.calibration = read_texts_of(flags.calibration);
   else if (options.keep_worst > 0 || needs_calibration(format(options.format)))
     options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
+  if (flags.samples > 0 && options.calibration.empty())
+    throw Error(Errc::kBadArgument, "--samples: format {} looks at no texts; --calibration FILE gives it some",
+                options.format);
   if (flags.samples > 0 && options.calibration.size() > static_cast<size_t>(flags.samples))
     options.calibration.resize(static_cast<size_t>(flags.samples));
 }
@@ -80,38 +87,37 @@ void read_calibration(Flags& flags) {
 // A GGUF file: one type, or one of llama-quantize's mixtures, without calibration.
 void quantize_to_gguf(const Flags& flags, const Format& format) {
   const QuantizeOptions& options = flags.options;
-  if (options.group_size != 0 || !options.keep_16bit.empty() || options.keep_worst > 0 || !flags.calibration.empty())
+  check_options(options, format);
+  if (options.group_size != 0 || !options.keep_16bit.empty() || options.keep_worst > 0 || !flags.calibration.empty() ||
+      flags.samples > 0 || !options.container.empty() || format.kv_dtype)
     throw Error(Errc::kBadArgument,
-                "{}: a GGUF file's types are those of its mixture: --group-size, --keep-16bit, --keep-worst and "
-                "--calibration have no place",
+                "{}: a GGUF file's types are those of its mixture: --group-size, --keep-16bit, --keep-worst, "
+                "--calibration, --samples, --container and a KV cache in 8 bits have no place",
                 format.name);
   if (std::error_code ignored; std::filesystem::exists(options.output, ignored) && !options.force)
     throw Error(Errc::kBadArgument, "{}: it is there already: give --force to replace it", options.output.string());
   const GgufCheckpoint checkpoint(options.model, gguf_file_type_of(format));
-  if (!flags.dry_run) {
+  if (!options.dry_run) {
     Progress progress = stderr_progress();
     checkpoint.write(options.output, [&](int done, int total) { progress.update("tensors", done, total); });
     progress.finish();
   }
   print(fmt::format("{}: {}, {} bytes of tensors\n", options.output.string(),
-                    flags.dry_run ? "nothing written" : "written", checkpoint.tensor_bytes()));
+                    options.dry_run ? "nothing written" : "written", checkpoint.tensor_bytes()));
 }
 
 void quantize(Flags& flags) {
   QuantizeOptions& options = flags.options;
   if (const Format wanted = format(options.format); wanted.container == "gguf") return quantize_to_gguf(flags, wanted);
   check_output_directory(options.output, options.force);
-  if (flags.dry_run) {
-    print(document_of({plan_quantize(options), {}}, fmt::format("{}: nothing written", options.output.string())));
-    return;
-  }
   read_calibration(flags);
   if (flags.threads > 0) options.threads = std::make_shared<ThreadPool>(flags.threads);
   Progress progress = stderr_progress();
   options.on_progress = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
   const Quantized quantized = run_quantize(options);
   progress.finish();
-  print(document_of(quantized, fmt::format("{}: written", options.output.string())));
+  print(document_of(quantized,
+                    fmt::format("{}: {}", options.output.string(), options.dry_run ? "nothing written" : "written")));
 }
 
 }  // namespace
@@ -129,13 +135,36 @@ void add_quantize(CLI::App& program) {
       "texts: JSON lines with a \"text\", or paragraphs [the project's own, where the format needs them]");
   command->add_option("--samples", flags->samples, "use the first so many of them [all]")
       ->check(CLI::Range(1, 1 << 20));
-  command->add_option("--group-size", options.group_size, "inputs that share a scale; -1: all [the format's]");
+  command->add_option("--container", options.container,
+                      "layout of the files: autoawq, gptq, gptq-v2, compressed-tensors or vllm-fp8 [the format's]");
+  command->add_option("--group-size", options.group_size, "inputs that share a scale; -1: all [the format's]")
+      ->check(CLI::Number & !CLI::IsMember({"0"}));
   command->add_option("--keep-16bit", options.keep_16bit,
                       "leave linears with such names in 16 bits, such as '*.0.mlp.down_proj'; may be repeated");
   command
       ->add_option("--keep-worst", options.keep_worst, "leave so many linears with the largest output error in 16 bits")
       ->check(CLI::Range(0, 1 << 20));
-  command->add_flag("--dry-run", flags->dry_run, "say what would be written, and its sizes");
+  command->add_flag("--dry-run", options.dry_run, "say what would be written, and its sizes");
+  const char* group = "Algorithm";
+  command
+      ->add_option("--alpha", options.alpha,
+                   "SmoothQuant: how much of the activations' range goes into the weights, 0 to 1 [searched]")
+      ->group(group);
+  command
+      ->add_flag("--act-order,--desc-act", options.act_order,
+                 "GPTQ: round the inputs that matter most first, in groups of their order")
+      ->group(group);
+  command->add_flag("--static-groups", options.static_groups, "GPTQ: in that order, but groups of neighbours")
+      ->group(group);
+  command->add_flag("--search-range", options.search_range, "GPTQ: shrink ranges where that lowers the error")
+      ->group(group);
+  command->add_option("--damp", options.damp, "GPTQ: share of the Hessian's mean diagonal added to it [0.01]")
+      ->group(group);
+  command
+      ->add_option("--activation-scale", options.activation_scale, "static activations: amax, percentile or mse [mse]")
+      ->transform(CLI::CheckedTransformer(kRanges).description(""))
+      ->group(group);
+  command->add_option("--percentile", options.percentile, "of --activation-scale percentile [99.99]")->group(group);
   command->add_flag("--force", options.force, "replace a model that is there");
   command->add_option("--threads", flags->threads, "threads [one per CPU]")->check(CLI::Range(0, 1024));
   command->add_option("--eval-data", flags->eval_data, "directory with calibration/ [data/ of the project]");
@@ -144,6 +173,8 @@ void add_quantize(CLI::App& program) {
       "  trimeter quantize models/demo --format awq -o demo-awq\n"
       "  trimeter quantize models/demo --format awq --keep-worst 2 --dry-run -o demo-awq\n"
       "  trimeter quantize models/demo --format gguf-q4_k -o demo.gguf\n"
+      "  trimeter quantize models/demo --format gptq --act-order --group-size 64 -o demo-gptq\n"
+      "  trimeter quantize models/demo --format awq+kv-fp8 --container compressed-tensors -o demo-awq-kv\n"
       "  trimeter quantize models/demo --format fp8 --keep-16bit '*.down_proj' -o demo-fp8");
   command->callback([flags] { quantize(*flags); });
 }

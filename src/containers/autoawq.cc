@@ -94,8 +94,10 @@ class AutoAwq final : public Container {
 // AutoAWQ's names, or those of its model code's native save (q_group_size, w_bit).
 StoredQuantization parse_awq(const Fields& config) {
   const auto number = [&](const char* key, const char* native, int64_t low, int64_t high) {
-    const std::optional<int64_t> value = config.integer(key, low, high);
-    return value ? *value : config.required_integer(native, low, high);
+    const std::optional<int64_t> value = config.integer(key, low, high), other = config.integer(native, low, high);
+    if (value && other && *value != *other) config.fail(native, fmt::format("{}, as '{}' has it", *value, key), *other);
+    if (!value && !other) config.missing(key, "a number");
+    return value ? *value : *other;
   };
   if (const int64_t bits = number("bits", "w_bit", 1, 64); bits != kBits)
     config.unsupported(config.find("bits") != nullptr ? "bits" : "w_bit", "4", bits);

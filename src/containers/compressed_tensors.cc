@@ -46,6 +46,7 @@ class CompressedTensors final : public Container {
   CanonicalWeight read(const Checkpoint& checkpoint, const StoredMatrix& matrix, ThreadPool& pool) const override;
   std::vector<TensorInfo> tensors(const StoredMatrix& matrix) const override;
   void write(const CanonicalWeight& weight, const StoredMatrix& matrix, const EmitTensor& emit) const override;
+  bool holds_kv_scales() const override { return true; }
   std::string config(const ModelSpec& model, const Format& format) const override;
 };
 
@@ -107,14 +108,15 @@ CanonicalWeight CompressedTensors::read(const Checkpoint& checkpoint, const Stor
   const SchemeTraits& traits = matrix.traits;
   CanonicalWeight weight;
   weight.shape = matrix.shape;
-  const bool packed = traits.type == Type::kInt && checkpoint.has(matrix.module + ".weight_packed");
+  const bool packed =
+      traits.type == Type::kInt && (traits.bits < 8 || checkpoint.has(matrix.module + ".weight_packed"));
   weight.codes = packed ? read_packed_codes(checkpoint, matrix, pool) : read_plain_codes(checkpoint, matrix);
   read_weight_scales(checkpoint, matrix, ".weight_scale", weight);
   if (traits.zero_points) weight.zeros = read_zeros(checkpoint, matrix, pool);
   if (traits.act_order || checkpoint.has(matrix.module + ".weight_g_idx"))
     weight.group_of_input = read_order(checkpoint, matrix, ".weight_g_idx");
   if (traits.inputs == Inputs::kStatic) {
-    weight.input_scale = read_scale(checkpoint, matrix, ".input_scale");
+    weight.input_scale = read_scale(checkpoint, matrix.module + ".input_scale");
     check_all_zero(checkpoint, matrix.module + ".input_zero_point");
   }
   return weight;
@@ -200,14 +202,21 @@ ordered_json input_arguments(const SchemeTraits& traits) {
   return json;
 }
 
+ordered_json kv_cache_arguments(const Format& format) {
+  if (format.kv_dtype != DType::kF8E4M3) return nullptr;
+  return {{"num_bits", 8}, {"type", "float"}, {"symmetric", true}, {"strategy", "tensor"}, {"dynamic", false}};
+}
+
+std::string layout(const std::vector<QuantizedModules>& groups) {
+  if (groups.empty()) return "dense";
+  return groups.size() == 1 ? std::string(layout(groups[0].traits)) : "mixed-precision";
+}
+
 std::string CompressedTensors::config(const ModelSpec& model, const Format& format) const {
   const std::vector<QuantizedModules> groups = quantized_modules(model, format);
-  ordered_json json = {{"quant_method", "compressed-tensors"},
-                       {"format", groups.size() == 1 ? layout(groups[0].traits) : "mixed-precision"},
-                       {"quantization_status", "compressed"},
-                       {"global_compression_ratio", nullptr},
-                       {"kv_cache_scheme", nullptr},
-                       {"config_groups", ordered_json::object()}};
+  ordered_json json = {{"quant_method", "compressed-tensors"},          {"format", layout(groups)},
+                       {"quantization_status", "compressed"},           {"global_compression_ratio", nullptr},
+                       {"kv_cache_scheme", kv_cache_arguments(format)}, {"config_groups", ordered_json::object()}};
   for (size_t i = 0; i < groups.size(); ++i)
     json["config_groups"][fmt::format("group_{}", i)] = {
         {"targets", i == 0 ? std::vector<std::string>{"Linear"} : groups[i].modules},

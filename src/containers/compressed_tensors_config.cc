@@ -1,4 +1,6 @@
 // compressed-tensors' quantization_config (quantization/quant_config.py, quant_scheme.py, quant_args.py).
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -14,8 +16,8 @@ using Inputs = SchemeTraits::Inputs;
 using nlohmann::json;
 
 constexpr int64_t kMaxGroup = int64_t{1} << 20;
-constexpr std::string_view kLayouts[] = {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized",
-                                         "mixed-precision"};
+constexpr std::string_view kLayouts[] = {"pack-quantized",  "int-quantized",   "float-quantized",
+                                         "naive-quantized", "mixed-precision", "dense"};
 
 std::string lower(std::string text) {
   for (char& c : text)
@@ -53,6 +55,7 @@ bool read_dynamic(const Fields& args) {
 }
 
 SchemeTraits read_weights(const Fields& args) {
+  args.string("observer");  // any: it was of use to whoever chose the codes
   SchemeTraits traits;
   traits.type = read_type(args);
   traits.bits = static_cast<int>(args.integer("num_bits", 1, 64).value_or(8));
@@ -66,7 +69,8 @@ SchemeTraits read_weights(const Fields& args) {
   } else if (strategy == "channel") {
     traits.scales = Scales::kChannel;
   } else if (strategy == "group") {
-    if (!group_size || *group_size <= 0) args.fail("group_size", "a positive number", group_size.value_or(0));
+    if (!group_size) args.missing("group_size", "a positive number");
+    if (*group_size <= 0) args.fail("group_size", "a positive number", *group_size);
     traits.scales = Scales::kGroup;
     traits.group_size = *group_size;
   } else if (strategy == "block") {
@@ -101,6 +105,8 @@ Inputs read_inputs(const Fields& args, const SchemeTraits& weights) {
   return Inputs::kPerToken;
 }
 
+constexpr const char* kLinear = "Linear";
+
 // A target or an entry of the ignore list: a regex, a module's name, or a class of modules: every linear is a Linear.
 struct Pattern {
   bool is_class;
@@ -109,7 +115,7 @@ struct Pattern {
 
 Pattern read_pattern(const std::string& text, const std::string& where) {
   if (text.starts_with("re:")) return {false, regex_matcher(text.substr(3), where)};
-  if (text == "Linear") return {true, [](const std::string&) { return true; }};
+  if (text == kLinear) return {true, [](const std::string&) { return true; }};
   return {false, [text](const std::string& module) { return module == text; }};
 }
 
@@ -120,11 +126,32 @@ std::vector<Pattern> read_patterns(const Fields& fields, const char* key) {
   return patterns;
 }
 
-void check_layout(const Fields& fields) {
+// Another class than Linear: what it names would be left in floats in silence.
+void check_targets(const Fields& fields) {
+  for (const std::string& text : fields.strings("targets"))
+    if (text != kLinear && text != "lm_head" && !text.starts_with("re:") && text.find('.') == text.npos)
+      fields.unsupported("targets", "Linear, modules' names or regexes", text);
+}
+
+std::optional<std::string> read_layout(const Fields& fields) {
   const auto layout = fields.string("format");
   if (layout && std::ranges::find(kLayouts, *layout) == std::end(kLayouts))
-    fields.unsupported("format", "pack-quantized, int-quantized, float-quantized, naive-quantized or mixed-precision",
-                       *layout);
+    fields.unsupported("format", fmt::format("{}", fmt::join(kLayouts, ", ")), *layout);
+  return layout;
+}
+
+// What lies otherwise than its numbers say can't be read.
+void check_layout_fits(const Fields& fields, const std::string& layout, const SchemeTraits& traits) {
+  const bool is_int = traits.type == Type::kInt, has_8_bits = traits.bits == 8;
+  const bool fits = layout == "pack-quantized"    ? is_int
+                    : layout == "int-quantized"   ? is_int && has_8_bits
+                    : layout == "float-quantized" ? !is_int
+                    : layout == "naive-quantized" ? has_8_bits
+                                                  : layout == "mixed-precision";
+  if (!fits)
+    fields.fail("format",
+                fmt::format("a layout of {}{} weights, as 'weights' has them", is_int ? "int" : "float", traits.bits),
+                layout);
 }
 
 struct Group {
@@ -132,10 +159,12 @@ struct Group {
   std::optional<SchemeTraits> traits;  // nullopt: its weights stay in floats
 };
 
-Group read_group(const Fields& fields) {
-  check_layout(fields);
+// `layout`: of the whole file, where the group has none of its own.
+Group read_group(const Fields& fields, const std::optional<std::string>& layout) {
+  const std::optional<std::string> own = read_layout(fields);
   Group group;
   if (fields.find("targets") == nullptr) fields.missing("targets", "a list of strings");
+  check_targets(fields);
   group.targets = read_patterns(fields, "targets");
   if (const json* outputs = fields.find("output_activations"))
     fields.unsupported("output_activations", "null", *outputs);
@@ -146,15 +175,17 @@ Group read_group(const Fields& fields) {
   }
   group.traits = read_weights(*weights);
   if (inputs) group.traits->inputs = read_inputs(*inputs, *group.traits);
+  if (own || layout) check_layout_fits(fields, own ? *own : *layout, *group.traits);
   return group;
 }
 
 std::vector<Group> read_groups(const Fields& config) {
+  const std::optional<std::string> layout = read_layout(config);
   const std::optional<Fields> list = config.object("config_groups");
   if (!list) config.missing("config_groups", "an object");
   std::vector<Group> groups;
   for (const auto& [name, value] : config.find("config_groups")->items())
-    groups.push_back(read_group(Fields(value, fmt::format("{}: field '{}'", list->where(), name))));
+    groups.push_back(read_group(Fields(value, fmt::format("{}: field '{}'", list->where(), name)), layout));
   return groups;
 }
 
@@ -165,6 +196,7 @@ bool read_kv_scheme(const Fields& config) {
   if (const int64_t bits = scheme->integer("num_bits", 1, 64).value_or(8); bits != 8)
     scheme->unsupported("num_bits", "8", bits);
   if (read_dynamic(*scheme)) scheme->unsupported("dynamic", "false", true);
+  if (!scheme->boolean("symmetric").value_or(true)) scheme->unsupported("symmetric", "true", false);
   if (const std::string strategy = read_strategy(*scheme, std::nullopt); strategy != "tensor")
     scheme->unsupported("strategy", "tensor", strategy);
   return true;
@@ -173,7 +205,6 @@ bool read_kv_scheme(const Fields& config) {
 }  // namespace
 
 StoredQuantization parse_compressed_tensors(const Fields& config) {
-  check_layout(config);
   for (const char* key : {"sparsity_config", "transform_config"})
     if (const json* value = config.find(key); value != nullptr && !value->empty())
       config.unsupported(key, "null", *value);

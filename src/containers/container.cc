@@ -62,9 +62,14 @@ void check_same_order(const CanonicalWeight& first, const CanonicalWeight& part,
 
 std::string module_of(const LinearPart& part) { return part.tensor.substr(0, part.tensor.rfind('.')); }
 
+std::span<const Container* const> all_containers() {
+  static const Container* const kAll[] = {&autoawq_container(), &gptq_container(), &gptq_v2_container(),
+                                          &compressed_tensors_container(), &vllm_fp8_container()};
+  return kAll;
+}
+
 const Container* find_container(std::string_view name) {
-  for (const Container* container : {&autoawq_container(), &gptq_container(), &gptq_v2_container(),
-                                     &compressed_tensors_container(), &vllm_fp8_container()})
+  for (const Container* container : all_containers())
     if (container->name() == name) return container;
   return nullptr;
 }

@@ -41,12 +41,15 @@ class Container {
   // The tensors that write() makes, in its order.
   virtual std::vector<TensorInfo> tensors(const StoredMatrix& matrix) const = 0;
   virtual void write(const CanonicalWeight& weight, const StoredMatrix& matrix, const EmitTensor& emit) const = 0;
+  // Whether it has words and a place for the scales of an fp8 KV cache (containers/kv_scales.h).
+  virtual bool holds_kv_scales() const { return false; }
   // quantization_config of config.json, as JSON text, for a model in a format. Throws Error(kUnsupported) for a mix of
-  // schemes that it has no words for.
+  // schemes that it has no words for. A format's fp8 KV cache is among its words if it holds_kv_scales().
   virtual std::string config(const ModelSpec& model, const Format& format) const = 0;
 };
 
-std::string module_of(const LinearPart& part);           // "model.layers.0.self_attn.q_proj"
+std::string module_of(const LinearPart& part);  // "model.layers.0.self_attn.q_proj"
+std::span<const Container* const> all_containers();
 const Container* find_container(std::string_view name);  // nullptr: none of quantized linears ("safetensors")
 
 // The container and the matrices of a linear in a format whose tensors are in a container; empty if the format holds

@@ -183,6 +183,10 @@ std::vector<Rule> read_rules(const Fields& config, const std::string& text, cons
     const std::string pattern = out || key.starts_with("+:") ? key.substr(2) : key;
     const std::optional<Fields> override = dynamic->object(key.c_str());
     if (!override) dynamic->missing(key.c_str(), "an object");
+    if (out && !ordered[key].empty()) dynamic->fail(key.c_str(), "{}, as '-:' leaves a module in floats", ordered[key]);
+    for (const char* layout : {"checkpoint_format", "format", "quant_method", "pack_dtype"})
+      if (const nlohmann::json* other = override->find(layout))
+        override->unsupported(layout, "that of all modules", *other);
     rules.push_back(
         {regex_matcher(pattern, override->where()), out ? std::nullopt : std::optional(gptq_traits(*override, base))});
   }
@@ -206,14 +210,29 @@ std::vector<std::string> read_inside_layers(const Fields& config) {
   return names;
 }
 
+// GPTQModel has two names for it.
+std::string read_layout(const Fields& config) {
+  std::optional<std::string> layout;
+  for (const char* key : {"checkpoint_format", "format"}) {
+    const std::optional<std::string> found = config.string(key);
+    if (!found) continue;
+    if (*found != "gptq" && *found != "gptq_v2") config.unsupported(key, "gptq or gptq_v2", *found);
+    if (layout && *found != *layout)
+      config.fail(key, fmt::format("'{}', as 'checkpoint_format' has it", *layout), *found);
+    layout = found;
+  }
+  return layout.value_or("gptq");
+}
+
 }  // namespace
 
 StoredQuantization parse_gptq(const Fields& config, const std::string& text) {
   config.required_integer("bits", 1, 64);
   config.required_integer("group_size", -1, int64_t{1} << 20);
   const SchemeTraits base = gptq_traits(config, {});
-  const std::string layout = config.string("checkpoint_format").value_or("gptq");
-  if (layout != "gptq" && layout != "gptq_v2") config.unsupported("checkpoint_format", "gptq or gptq_v2", layout);
+  const std::string layout = read_layout(config);
+  if (const std::string word = config.string("pack_dtype").value_or("int32"); word != "int32")
+    config.unsupported("pack_dtype", "int32", word);
   const bool lm_head = config.boolean("lm_head").value_or(false);
   return {.container = layout == "gptq" ? "gptq" : "gptq-v2",
           .traits_of = [base, lm_head, rules = read_rules(config, text, base),

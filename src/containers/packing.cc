@@ -69,8 +69,8 @@ DType scale_dtype(const Checkpoint& checkpoint, const StoredMatrix& matrix, std:
               where(tensor));
 }
 
-float read_scale(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix) {
-  const TensorView& tensor = checkpoint.at(matrix.module + std::string(suffix));
+float read_scale(const Checkpoint& checkpoint, const std::string& name) {
+  const TensorView& tensor = checkpoint.at(name);
   check_floats_dtype(tensor);
   if (tensor.n_elements() != 1)
     throw Error(Errc::kBadFile, "{}: wanted one scale, got shape {}", where(tensor), tensor.shape_text());
@@ -108,7 +108,7 @@ std::vector<int32_t> read_order(const Checkpoint& checkpoint, const StoredMatrix
 void read_weight_scales(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
                         CanonicalWeight& weight) {
   if (matrix.traits.scales == SchemeTraits::Scales::kTensor) {
-    weight.scales = {read_scale(checkpoint, matrix, suffix)};
+    weight.scales = {read_scale(checkpoint, matrix.module + std::string(suffix))};
     return;
   }
   const std::vector<int64_t> shape = scales_shape(matrix);

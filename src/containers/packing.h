@@ -20,8 +20,8 @@ std::vector<float> read_scales(const Checkpoint& checkpoint, const StoredMatrix&
 // in it, else bf16.
 DType scale_dtype(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
                   std::span<const float> scales);
-// One number: shape [1] or [].
-float read_scale(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix);
+// One positive number: shape [1] or [].
+float read_scale(const Checkpoint& checkpoint, const std::string& tensor);
 
 // Of the weight, in the shape that the traits say; with scale_dtype where the scheme keeps them in 16 bits.
 void read_weight_scales(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,

@@ -76,10 +76,18 @@ void check_shapes(const Format& format, const LinearSpec& linear, const SchemeTr
   }
 }
 
+// Floats are in no container: a config may ask for their KV cache alone.
 std::string row_name(const Format& stored) {
+  const bool dense = traits_of(scheme(stored.scheme)) == nullptr;
   for (const Format& row : all_formats())
-    if (row.scheme == stored.scheme && row.container == stored.container) return row.name;
+    if (row.scheme == stored.scheme && (dense || row.container == stored.container)) return row.name;
   return stored.container + " " + stored.scheme;
+}
+
+std::string kv_name(const Format& stored) {
+  for (const KvFormat& kv : all_kv_formats())
+    if (stored.kv_dtype == kv.dtype) return "+" + kv.name;
+  return "";
 }
 
 }  // namespace
@@ -98,6 +106,8 @@ StoredQuantization parse_quantization(const std::string& text, const std::string
   const json object = parse_json(text, where);
   const Fields config(object, where);
   const std::string method = config.required_string("quant_method");
+  if (method == "awq" || method == "gptq")  // they have no such field; compressed-tensors and fp8 do
+    if (const json* kv = config.find("kv_cache_scheme")) config.unsupported("kv_cache_scheme", "none", *kv);
   if (method == "awq") return parse_awq(config);
   if (method == "gptq") return parse_gptq(config, text);
   if (method == "compressed-tensors") return parse_compressed_tensors(config);
@@ -127,7 +137,8 @@ std::optional<Format> checkpoint_format(const fs::path& directory, const ModelSp
   if (format.scheme.empty()) format.scheme = dense;
   for (const auto& [module, scheme] : schemes)
     if (scheme != (module == "lm_head" ? dense : format.scheme)) format.scheme_of_module[module] = scheme;
-  format.name = row_name(format);
+  if (stored.kv_fp8) format.kv_dtype = DType::kF8E4M3;
+  format.name = row_name(format) + kv_name(format);
   format.summary = fmt::format("as the checkpoint has it: {} in {}", format.scheme, format.container);
   return format;
 }

@@ -25,7 +25,8 @@ struct StoredQuantization {
 StoredQuantization parse_quantization(const std::string& json, const std::string& where);
 
 // The format that a checkpoint is in already; nullopt: it is in floats. Its algorithm is kStoredAlgorithm; its name is
-// that of the row of formats.def with this scheme and container, else the two. Matrices that are multiplied as one must
+// that of the row of formats.def with this scheme and container, else the two; "+kv-fp8" if it asks for such a cache.
+// Matrices that are multiplied as one must
 // be quantized alike: throws Error(kUnsupported) if they are not, and as parse_quantization.
 std::optional<Format> checkpoint_format(const std::filesystem::path& directory, const ModelSpec& model);
 

@@ -20,6 +20,8 @@ using Inputs = SchemeTraits::Inputs;
 
 constexpr std::string_view kSuffixes[] = {".weight", ".weight_scale", ".weight_scale_inv", ".input_scale"};
 
+constexpr const char* kStaticKv = "static";  // AutoFP8's word: the scales of an fp8 KV cache are in the checkpoint
+
 std::string scale_suffix(const SchemeTraits& traits) {
   return traits.scales == Scales::kBlock ? ".weight_scale_inv" : ".weight_scale";
 }
@@ -43,7 +45,8 @@ class VllmFp8 final : public Container {
     weight.codes =
         read_e4m3(stored_tensor(checkpoint, matrix, ".weight", DType::kF8E4M3, {matrix.shape.out, matrix.shape.in}));
     read_weight_scales(checkpoint, matrix, scale_suffix(matrix.traits), weight);
-    if (matrix.traits.inputs == Inputs::kStatic) weight.input_scale = read_scale(checkpoint, matrix, ".input_scale");
+    if (matrix.traits.inputs == Inputs::kStatic)
+      weight.input_scale = read_scale(checkpoint, matrix.module + ".input_scale");
     return weight;
   }
 
@@ -61,6 +64,8 @@ class VllmFp8 final : public Container {
     if (infos.size() > 2) emit(infos[2], encoded({weight.input_scale}, DType::kF32));
   }
 
+  bool holds_kv_scales() const override { return true; }
+
   std::string config(const ModelSpec& model, const Format& format) const override {
     const SchemeTraits traits = only_traits(model, format);
     nlohmann::ordered_json json = {{"quant_method", "fp8"},
@@ -69,6 +74,7 @@ class VllmFp8 final : public Container {
     std::vector<std::string> ignored = dense_modules(model, format);
     ignored.push_back("lm_head");
     json["ignored_layers"] = ignored;
+    if (format.kv_dtype == DType::kF8E4M3) json["kv_cache_scheme"] = kStaticKv;
     return json.dump();
   }
 };
@@ -87,6 +93,8 @@ StoredQuantization parse_vllm_fp8(const Fields& config) {
     traits.scales = Scales::kBlock;
   }
   if (const auto layout = config.string("fmt"); layout && *layout != "e4m3") config.unsupported("fmt", "e4m3", *layout);
+  const std::optional<std::string> kv_scheme = config.string("kv_cache_scheme");
+  if (kv_scheme && *kv_scheme != kStaticKv) config.unsupported("kv_cache_scheme", kStaticKv, *kv_scheme);
   std::vector<std::string> ignored = config.strings("ignored_layers");
   for (std::string& module : config.strings("modules_to_not_convert")) ignored.push_back(std::move(module));
   // A name, the end of one, or a module that holds it.
@@ -95,10 +103,12 @@ StoredQuantization parse_vllm_fp8(const Fields& config) {
       return module == entry || module.ends_with("." + entry) || module.starts_with(entry + ".");
     });
   };
-  return {.container = "vllm-fp8", .traits_of = [=](const std::string& module) -> std::optional<SchemeTraits> {
+  return {.container = "vllm-fp8",
+          .traits_of = [=](const std::string& module) -> std::optional<SchemeTraits> {
             if (module == "lm_head" || is_ignored(module)) return std::nullopt;
             return traits;
-          }};
+          },
+          .kv_fp8 = kv_scheme.has_value()};
 }
 
 const Container& vllm_fp8_container() {

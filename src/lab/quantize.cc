@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "containers/container.h"
+#include "containers/kv_scales.h"
 #include "containers/stored_quantization.h"
 #include "io/file.h"
 #include "io/safetensors_writer.h"
@@ -48,6 +49,8 @@ std::vector<TensorInfo> planned_tensors(const ModelSpec& spec, const Format& for
     for (const char* norm : {"input_layernorm", "post_attention_layernorm"})
       tensors.push_back({norm_name(layer, norm), dense, {spec.hidden_size}});
     for (const LinearSpec& linear : spec.linears_of_layer(layer)) add_linear(spec, format, linear, dense, tensors);
+    if (format.kv_dtype)
+      for (TensorInfo& scale : kv_scale_tensors(layer)) tensors.push_back(std::move(scale));
   }
   tensors.push_back({kFinalNorm, dense, {spec.hidden_size}});
   if (!spec.tie_word_embeddings) add_linear(spec, format, spec.lm_head(), dense, tensors);
@@ -68,17 +71,6 @@ void check_container(const ModelSpec& spec, const Format& format) {
     }
 }
 
-// The format's scheme at another group size; -1 is a whole row.
-void set_group_size(Format& format, int64_t group_size) {
-  const SchemeTraits* found = traits_of(scheme(format.scheme));
-  if (found == nullptr || found->type != SchemeTraits::Type::kInt || found->inputs != SchemeTraits::Inputs::k16Bit)
-    throw Error(Errc::kBadArgument, "--group-size {}: the scheme of {} has no groups", group_size, format.name);
-  SchemeTraits traits = *found;
-  traits.scales = group_size < 0 ? SchemeTraits::Scales::kChannel : SchemeTraits::Scales::kGroup;
-  traits.group_size = std::max<int64_t>(group_size, 0);
-  format.scheme = scheme_of(traits, fmt::format("--group-size {}", group_size)).info().name;
-}
-
 class Writer {
  public:
   Writer(const Checkpoint& checkpoint, const QuantizePlan& plan, const fs::path& directory, ThreadPool& pool)
@@ -94,6 +86,7 @@ class Writer {
     write_floats(norm_name(layer, "post_attention_layernorm"), weights.post_attention_norm);
     for (const CanonicalLinear* linear : {&weights.qkv, &weights.attention_out, &weights.gate_up, &weights.down})
       write_linear(*linear);
+    if (format_.kv_dtype) write_kv_scale(weights.kv_scale, layer, emit());
   }
   // What no algorithm changes.
   void write_rest() {
@@ -104,6 +97,10 @@ class Writer {
   }
 
  private:
+  EmitTensor emit() {
+    return [this](const TensorInfo& tensor, std::span<const std::byte> bytes) { files_.write(tensor.name, bytes); };
+  }
+
   void write_floats(const std::string& tensor, std::span<const float> values) {
     std::vector<std::byte> bytes(values.size() * size_of(dense_));
     floats_to(values.data(), std::ssize(values), dense_, bytes.data());
@@ -123,9 +120,7 @@ class Writer {
 
   void write_linear(const CanonicalLinear& linear) {
     if (const std::vector<StoredMatrix> matrices = stored_matrices(spec_, format_, linear.spec); !matrices.empty())
-      write_stored(
-          *find_container(format_.container), linear.weight, matrices,
-          [this](const TensorInfo& tensor, std::span<const std::byte> bytes) { files_.write(tensor.name, bytes); });
+      write_stored(*find_container(format_.container), linear.weight, matrices, emit());
     else
       write_parts(linear);
     int64_t row = 0;
@@ -172,7 +167,7 @@ void copy_companions(const fs::path& model, const fs::path& output) {
 }
 
 LoadOptions load_options(const QuantizeOptions& options, const Subject& subject) {
-  LoadOptions load;
+  LoadOptions load = algorithm_options(options);
   load.on_progress = options.on_progress;
   for (const std::string& text : options.calibration) {
     std::vector<int32_t> tokens = subject.encode_text(text);
@@ -205,35 +200,35 @@ QuantizePlan plan_quantize(const QuantizeOptions& options) {
   if (const std::optional<Format> stored = checkpoint_format(options.model, spec))
     throw Error(Errc::kBadArgument, "{}: the checkpoint is quantized already ('{}'): wanted the model in floats",
                 options.model.string(), stored->name);
-  Format format = trimeter::format(options.format);
-  if (options.group_size != 0) set_group_size(format, options.group_size);
-  if (!options.keep_16bit.empty()) format = keep_16bit(spec, std::move(format), options.keep_16bit);
-  set_format(plan, std::move(format));
+  set_format(plan, recipe_format(options, spec));
   return plan;
 }
 
 Quantized run_quantize(const QuantizeOptions& options) {
   Quantized result{plan_quantize(options), {}};
   QuantizePlan& plan = result.plan;
-  OutputDirectory output(options.output, options.force);
+  if (options.dry_run && options.keep_worst == 0) return result;
+  std::optional<OutputDirectory> output;
+  if (!options.dry_run) output.emplace(options.output, options.force);
   const std::shared_ptr<ThreadPool> pool = options.threads ? options.threads : std::make_shared<ThreadPool>();
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   const LoadOptions load = load_options(options, plan.subject);
   if (options.keep_worst > 0) {
-    const QuantizationReport first =
+    result.report =
         quantize_layers(checkpoint, plan.subject.spec, plan.format, load, *pool, [](int, const CanonicalLayer&) {});
-    if (first.linears.empty())
+    if (result.report.linears.empty())
       throw Error(Errc::kBadArgument, "--keep-worst: wanted calibration texts to find the worst with, got none");
-    set_format(plan, keep_16bit(plan.subject.spec, plan.format, first.worst(options.keep_worst)));
+    set_format(plan, keep_16bit(plan.subject.spec, plan.format, result.report.worst(options.keep_worst)));
   }
-  Writer writer(checkpoint, plan, output.path(), *pool);
+  if (options.dry_run) return result;
+  Writer writer(checkpoint, plan, output->path(), *pool);
   result.report =
       quantize_layers(checkpoint, plan.subject.spec, plan.format, load, *pool,
                       [&](int layer, const CanonicalLayer& weights) { writer.write_layer(layer, weights); });
   writer.write_rest();
-  write_config(options.model, plan, output.path());
-  copy_companions(options.model, output.path());
-  output.commit();
+  write_config(options.model, plan, output->path());
+  copy_companions(options.model, output->path());
+  output->commit();
   return result;
 }
 

@@ -9,25 +9,23 @@
 
 #include "base/memory_breakdown.h"
 #include "base/thread_pool.h"
+#include "lab/quantize_recipe.h"
 #include "lab/subject.h"
 #include "model/quantize.h"
 
 namespace trimeter {
 
-struct QuantizeOptions {
+struct QuantizeOptions : QuantizeRecipe {
   std::filesystem::path model, output;
-  std::string format;                   // a name of formats.def
-  int64_t group_size = 0;               // of its scheme; 0: as the format has it
-  std::vector<std::string> keep_16bit;  // patterns: keep_16bit() of spec/mixed_format.h
-  int keep_worst = 0;                   // linears with the largest output error that stay in 16 bits, too
+  int keep_worst = 0;  // linears with the largest output error that stay in 16 bits, too
   // Texts for algorithms that look at activations, and for the report of errors, which is made if there are any.
   std::vector<std::string> calibration;
-  bool force = false;
+  bool force = false, dry_run = false;
   std::shared_ptr<ThreadPool> threads{};  // null: one of its own, a thread per CPU
   std::function<void(const std::string& what, int done, int total)> on_progress{};
 };
 
-// What will be written, checked against the model: --dry-run.
+// What will be written, checked against the model.
 struct QuantizePlan {
   Subject subject;
   Format format;
@@ -45,7 +43,8 @@ struct Quantized {
 };
 
 // Writes weights, config.json with its quantization_config, generation_config.json, tokenizer and chat template.
-// Nothing is left of a run that fails. Needs memory for one layer beside the calibration (model/quantize.h).
+// Nothing is left of a run that fails. A dry run writes nothing, and finds the worst linears if some are to be kept.
+// Needs memory for one layer beside the calibration (model/quantize.h).
 Quantized run_quantize(const QuantizeOptions& options);
 
 }  // namespace trimeter

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "model/float_tensor.h"
+#include "tensor/numeric.h"
 
 namespace trimeter {
 namespace {
@@ -89,17 +90,16 @@ void Calibration::run(LayerWeights layer) {
 }
 
 // Slots of a last block that no token has filled are zero since the buffer was taken.
-KvRange Calibration::kv_range() const {
+KvScale Calibration::kv_scale() const {
   const int64_t n = layout_.half_bytes() / size_of(layout_.dtype);
-  KvRange range;
+  float k_amax = 0, v_amax = 0;
   for (const int32_t block : block_table_)
     for (int64_t head = 0; head < layout_.n_kv_heads; ++head) {
-      range.k_amax =
-          std::max(range.k_amax, amax_of(blocks_.data() + layout_.k_offset(block, 0, head), layout_.dtype, n));
-      range.v_amax =
-          std::max(range.v_amax, amax_of(blocks_.data() + layout_.v_offset(block, 0, head), layout_.dtype, n));
+      k_amax = std::max(k_amax, amax_of(blocks_.data() + layout_.k_offset(block, 0, head), layout_.dtype, n));
+      v_amax = std::max(v_amax, amax_of(blocks_.data() + layout_.v_offset(block, 0, head), layout_.dtype, n));
     }
-  return range;
+  const auto scale = [](float amax) { return amax > 0 ? amax / kE4M3Max : 1.0f; };
+  return {scale(k_amax), scale(v_amax)};
 }
 
 }  // namespace trimeter

@@ -22,8 +22,9 @@ class Calibration {
   void run(LayerWeights layer);
   const LayerWeights& layer() const { return model_.layers[0]; }
   InputStatistics& statistics(LinearRole role) { return statistics_.at(role); }
-  // Of the layer's keys, as they are cached after rope, and values.
-  KvRange kv_range() const;
+  // Of an fp8 cache of the layer's keys, as they are cached after rope, and values: amax / 448, as llm-compressor has
+  // it; 1, as vLLM takes it, for what is always 0.
+  KvScale kv_scale() const;
 
  private:
   void embed(const Checkpoint& checkpoint, const ModelSpec& spec);

@@ -145,7 +145,7 @@ CanonicalLayer LayerQuantizer::quantize(QuantizationReport& report) {
   CanonicalLayer result;
   result.input_norm = dense.input_norm;
   result.post_attention_norm = dense.post_attention_norm;
-  result.kv_range = calibration_.kv_range();
+  result.kv_scale = calibration_.kv_scale();
   const auto linear = [&](const LinearWeight& weight) {
     return Linear(weight, linear_scheme(spec_, format_, weight.spec));
   };

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "containers/stored_quantization.h"
 #include "model/float_tensor.h"
 #include "model/layer_quantizer.h"
 
@@ -33,7 +34,7 @@ void check_statistics(const Checkpoint& checkpoint, const LinearSpec& linear, co
 }  // namespace
 
 bool needs_calibration(const Format& format) {
-  return find_algorithm(format).needs_calibration || format.kv_dtype == DType::kF8E4M3;
+  return find_algorithm(format).needs_calibration || (format.kv_dtype == DType::kF8E4M3 && !is_stored(format));
 }
 
 std::vector<LinearError> QuantizationReport::ranking() const {

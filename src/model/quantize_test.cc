@@ -14,6 +14,7 @@
 #include "io/file.h"
 #include "model/forward.h"
 #include "spec/mixed_format.h"
+#include "tensor/numeric.h"
 
 namespace trimeter {
 namespace {
@@ -336,16 +337,16 @@ TEST(QuantizeCalibration, StaticScalesAreThoseOfTheInputs) {
 }
 
 // Of one token, whose k and v are a product with a known input: rope turns nothing at position 0.
-TEST(QuantizeCalibration, KvRangesAreOfTheCache) {
+TEST(QuantizeCalibration, KvScalesAreOfTheCache) {
   ThreadPool pool(2);
   const ModelSpec spec = make_model_spec(make_config(kHeads / 2, 2));
   const RandomCheckpoint files(spec);
   const Checkpoint checkpoint = files.open();
   LoadOptions options;
   options.calibration = {{3}};
-  std::vector<KvRange> got;
+  std::vector<KvScale> got;
   quantize_layers(checkpoint, spec, format("bf16"), options, pool,
-                  [&](int, const CanonicalLayer& layer) { got.push_back(layer.kv_range.value()); });
+                  [&](int, const CanonicalLayer& layer) { got.push_back(layer.kv_scale); });
   ASSERT_EQ(got.size(), 2u);
   const LayerWeights dense = load_layer(checkpoint, spec, 0, format("fp32"), pool);
   const InputStatistics input = qkv_inputs(dense, spec, checkpoint, options.calibration, pool);
@@ -358,9 +359,9 @@ TEST(QuantizeCalibration, KvRangesAreOfTheCache) {
     float& most = amax[row >= out - kv_rows];
     most = std::max(most, static_cast<float>(std::fabs(y)));
   }
-  EXPECT_NEAR(got[0].k_amax, amax[0], 1e-5f * amax[0]);
-  EXPECT_NEAR(got[0].v_amax, amax[1], 1e-5f * amax[1]);
-  EXPECT_NE(got[0].k_amax, got[1].k_amax);
+  EXPECT_NEAR(got[0].k * kE4M3Max, amax[0], 1e-5f * amax[0]);
+  EXPECT_NEAR(got[0].v * kE4M3Max, amax[1], 1e-5f * amax[1]);
+  EXPECT_NE(got[0].k, got[1].k);
 }
 
 TEST(QuantizationReport, NamesAndRanksTheLinears) {

@@ -234,6 +234,7 @@ Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer,
   weights.attention_out = linear(1);
   weights.gate_up = linear(2);
   weights.down = linear(3);
+  if (is_stored(format) && format.kv_dtype == DType::kF8E4M3) weights.kv_scale = read_kv_scale(checkpoint, layer);
   return weights;
 }
 
@@ -249,12 +250,6 @@ LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int
   return make_layer<LayerWeights>(checkpoint, spec, layer, format, pool, load_linear);
 }
 
-// amax / 448, as llm-compressor calibrates it; 1, as vLLM takes it, for what is not known or is always 0.
-KvScale kv_scale(const std::optional<KvRange>& range) {
-  const auto of = [](float amax) { return amax > 0 ? amax / kE4M3Max : 1.0f; };
-  return range ? KvScale{of(range->k_amax), of(range->v_amax)} : KvScale{};
-}
-
 LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
   return {std::move(layer.input_norm),
           std::move(layer.post_attention_norm),
@@ -262,7 +257,7 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
           pack(std::move(layer.attention_out), pool),
           pack(std::move(layer.gate_up), pool),
           pack(std::move(layer.down), pool),
-          kv_scale(layer.kv_range)};
+          layer.kv_scale};
 }
 
 ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
@@ -319,6 +314,19 @@ MemoryBreakdown ModelWeights::memory() const {
   return memory;
 }
 
+namespace {
+
+// Attention is computed in floats whatever its cache is held in.
+std::string kv_cache_line(const Format& format, Isa isa) {
+  const bool fp8 = format.kv_dtype == DType::kF8E4M3;
+  return fmt::format("kv_cache: attention.{}: {} stored, fp32 executed: scales {}", name(isa), fp8 ? "fp8" : "int8",
+                     !fp8                ? "for each token and head"
+                     : is_stored(format) ? "of the checkpoint"
+                                         : "calibrated for each layer");
+}
+
+}  // namespace
+
 std::vector<std::string> ModelWeights::kernel_lines(Isa isa) const {
   std::vector<std::string> lines;
   const auto add = [&](const std::string& who, const Scheme& scheme) {
@@ -336,6 +344,7 @@ std::vector<std::string> ModelWeights::kernel_lines(Isa isa) const {
           *scheme);
   }
   add(std::string(name(LinearRole::kLmHead)), *lm_head.scheme);
+  if (format.kv_dtype) lines.push_back(kv_cache_line(format, isa));
   return lines;
 }
 

@@ -41,14 +41,10 @@ struct CanonicalLinear {
   std::unique_ptr<const std::vector<float>> floats{};
 };
 
-struct KvRange {
-  float k_amax = 0, v_amax = 0;  // max |k| and |v| of what the layer's KV cache holds
-};
-
 struct CanonicalLayer {
   std::vector<float> input_norm, post_attention_norm;  // [hidden]
   CanonicalLinear qkv, attention_out, gate_up, down;
-  std::optional<KvRange> kv_range;  // over the calibration tokens
+  KvScale kv_scale{};  // of an fp8 KV cache: the checkpoint's or, over the calibration tokens, Calibration::kv_scale()
 };
 
 struct ModelWeights {
@@ -65,8 +61,8 @@ struct ModelWeights {
   // x: [hidden], row `token` of the embedding. Tied: of lm_head's packed form.
   void embed(int32_t token, float* x) const;
   MemoryBreakdown memory() const;  // counted from the buffers that are really there
-  std::vector<std::string> kernel_lines(
-      Isa isa) const;  // one per role: "qkv_proj: KERNEL: fp8 requested, bf16 executed: ..."
+  std::vector<std::string> kernel_lines(Isa isa)
+      const;  // one per role: "qkv_proj: KERNEL: fp8 requested, bf16 executed: ...", and of a KV cache in 8 bits
 };
 
 struct LoadOptions {

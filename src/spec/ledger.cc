@@ -22,9 +22,10 @@ int64_t norm_and_bias_elements(const ModelSpec& model) {
 }  // namespace
 
 DType dense_dtype(const ModelSpec& model, const Format& format) {
-  const DType activation = scheme(format.scheme).info().activation;
-  const bool is_dense = activation == DType::kBF16 || activation == DType::kF16 || activation == DType::kF32;
-  if (format.algorithm == "none" && is_dense) return activation;
+  if (format.algorithm == "none") {
+    const DType activation = scheme(format.scheme).info().activation;
+    if (activation == DType::kBF16 || activation == DType::kF16 || activation == DType::kF32) return activation;
+  }
   return size_of(model.dtype) == 2 ? model.dtype : DType::kBF16;
 }
 

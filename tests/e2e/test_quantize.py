@@ -1,7 +1,9 @@
 """What is quantized to a directory runs as the same format quantized at load does."""
 import json
+import re
+import resource
 
-from harness import main
+from harness import main, read_safetensors
 
 DEVICE = ["--device-memory", "64MiB"]
 
@@ -29,6 +31,52 @@ def test_a_written_directory_runs_as_its_format(lab):
 def test_a_dry_run_writes_nothing(lab):
     out = lab.ok("quantize", lab.demo, "--format", "awq", "--dry-run", "-o", "there").stdout
     assert "2,359,296" in out and not list(lab.directory.iterdir()), out
+
+
+def in_files(out):
+    return int(re.search(r"in files +([0-9,]+)", out).group(1).replace(",", ""))
+
+
+def test_a_dry_run_says_what_is_then_written(lab):
+    for more in (["awq", "--samples", 4, "--keep-worst", 2], ["fp8+kv-fp8"]):
+        command = ["quantize", lab.demo, "--format", *more, "-o", "there", "--force"]
+        said = in_files(lab.ok(*command, "--dry-run").stdout)
+        assert in_files(lab.ok(*command).stdout) == said
+        _, data = read_safetensors(lab.directory / "there" / "model.safetensors")
+        assert len(data) == said, (len(data), said)
+
+
+def test_a_kv_cache_in_8_bits(lab):
+    lab.refused(["quantize", lab.demo, "--format", "awq+kv-fp8", "-o", "there"], "awq+kv-fp8", "compressed-tensors")
+    lab.ok("quantize", lab.demo, "--format", "awq+kv-fp8", "--container", "compressed-tensors", "-o", "there")
+    config = json.loads((lab.directory / "there" / "config.json").read_text())["quantization_config"]
+    assert config["kv_cache_scheme"]["num_bits"] == 8, config
+    command = ["-p", "The old sailor", "--max-tokens", 16, *DEVICE]
+    stored = lab.ok("generate", "there", *command)
+    loaded = lab.ok("generate", lab.demo, "--format", "awq+kv-fp8", *command)
+    assert stored.stdout == loaded.stdout
+    assert "for kv_cache: fp8 stored, fp32 executed: scales of the checkpoint" in stored.stderr, stored.stderr
+    blocks = [re.search(r"# CPU blocks: (\d+)", result.stderr).group(1) for result in (stored, loaded)]
+    assert blocks[0] == blocks[1], blocks
+
+
+def test_options_are_refused_by_name(lab):
+    for format, *more in [("awq", "--alpha", 0.5), ("fp8", "--act-order"), ("awq", "--desc-act"), ("fp8", "--damp", 0.1),
+                          ("awq", "--activation-scale", "amax"), ("fp8", "--samples", 4), ("awq", "--group-size", 48),
+                          ("awq", "--container", "exl2"), ("gguf-q8_0", "--act-order"), ("gguf-q8_0", "--container", "gptq")]:
+        name = "--act-order" if more[0] == "--desc-act" else more[0]
+        lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", *more], name)
+    lab.refused(["quantize", lab.demo, "--format", "gguf-q8_0+kv-fp8", "-o", "there"], "gguf-q8_0+kv-fp8")
+    lab.refused(["quantize", lab.demo, "--format", "fp8-static", "--activation-scale", "most", "-o", "there"], "most")
+
+
+def test_a_disk_that_is_full(lab):
+    for format in ("fp8", "gguf-q8_0"):
+        result = lab.run("quantize", lab.demo, "--format", format, "-o", "there",
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+        assert result.status == 2, (format, result.status, result.stderr)
+        assert "there" in result.messages[-1] and "File too large" in result.messages[-1], result.stderr
+        assert not list(lab.directory.iterdir()), list(lab.directory.iterdir())
 
 
 def test_configs_that_are_refused(lab):
