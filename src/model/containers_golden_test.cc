@@ -97,7 +97,7 @@ struct Distance {
   std::vector<double> of_position;
 };
 
-TEST(GoldenDirectories, AreThere) { EXPECT_GE(directories().size(), other_root() ? 1u : 21u); }
+TEST(GoldenDirectories, AreThere) { EXPECT_GE(directories().size(), other_root() ? 1u : 22u); }
 
 class ContainersGolden : public testing::TestWithParam<std::string> {};
 

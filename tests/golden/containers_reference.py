@@ -13,6 +13,7 @@ activations:
   int8     per token: scale = amax / 127, codes of x * (127 / amax); static: codes of x / scale
   fp8      per token: scale = max(amax, 1/512) / 448, codes of x / scale; static: codes of x * (1 / scale);
            blocks: per token and 128 inputs, scale = max(amax, 1e-10) / 448
+  fp8 cache  codes of k / k_scale and v / v_scale
 One fp8 scale per tensor: both with the weights requantized as engines that fuse them do.
 """
 import json
@@ -228,8 +229,14 @@ def use_rounded(model, directory):
     model.lm_head.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(dtype).float(),))
     eager = __import__(type(model).__module__, fromlist=["eager_attention_forward"]).eager_attention_forward
 
+    tensors = checkpoint_tensors(directory)
+
+    def cached(x, layer, which):
+        scale = tensors.get(f"model.layers.{layer}.self_attn.{which}_scale")
+        return x.to(dtype).float() if scale is None else e4m3(x / scale.float()) * scale.float()
+
     def attention(module, query, key, value, *args, **kwargs):
-        return eager(module, query, key.to(dtype).float(), value.to(dtype).float(), *args, **kwargs)
+        return eager(module, query, cached(key, module.layer_idx, "k"), cached(value, module.layer_idx, "v"), *args, **kwargs)
 
     ALL_ATTENTION_FUNCTIONS.register("eager_rounded_cache", attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register("eager_rounded_cache", eager_mask)

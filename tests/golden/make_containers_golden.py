@@ -129,6 +129,8 @@ def llmcompressor_cases():
             "group_0": group(INT8_CHANNEL, STATIC | {"type": "int"})})),
         "ct-fp8": (tiny("qwen2", 8, 1), plain(scheme="FP8", targets="Linear")),
         "ct-fp8-dynamic": (tiny("llama", 9, 1), plain(scheme="FP8_DYNAMIC", targets="Linear")),
+        "ct-fp8-kv": (tiny("qwen2", 13), plain(config_groups={"group_0": group(fp8_channel, per_token | {"type": "float"})},
+                                               kv_cache_scheme=STATIC | {"type": "float"})),
         "ct-fp8-channel-static": (tiny("llama", 10, 1), plain(config_groups={
             "group_0": group(fp8_channel, STATIC | {"type": "float"})})),
         "ct-fp8-block": (tiny("llama", 11, 1, hidden=128, kv_heads=4), plain(scheme="FP8_BLOCK", targets="Linear")),
