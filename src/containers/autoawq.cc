@@ -38,7 +38,7 @@ class AutoAwq final : public Container {
   }
 
   CanonicalWeight read(const Checkpoint& checkpoint, const StoredMatrix& matrix, ThreadPool& pool) const override {
-    const auto [out, in] = matrix.shape;
+    const int64_t out = matrix.shape.out, in = matrix.shape.in;
     const int64_t n_groups = matrix.traits.n_groups(in);
     CanonicalWeight weight;
     weight.shape = matrix.shape;
@@ -58,7 +58,7 @@ class AutoAwq final : public Container {
   }
 
   std::vector<TensorInfo> tensors(const StoredMatrix& matrix) const override {
-    const auto [out, in] = matrix.shape;
+    const int64_t out = matrix.shape.out, in = matrix.shape.in;
     const int64_t n_groups = matrix.traits.n_groups(in);
     return {{matrix.module + ".qweight", DType::kI32, {in, out / kPerWord}},
             {matrix.module + ".qzeros", DType::kI32, {n_groups, out / kPerWord}},
@@ -66,7 +66,7 @@ class AutoAwq final : public Container {
   }
 
   void write(const CanonicalWeight& weight, const StoredMatrix& matrix, const EmitTensor& emit) const override {
-    const auto [out, in] = matrix.shape;
+    const int64_t out = matrix.shape.out, in = matrix.shape.in;
     const int64_t n_groups = matrix.traits.n_groups(in), n_words = out / kPerWord;
     const std::vector<TensorInfo> infos = tensors(matrix);
     const auto code = [&](int64_t k, int64_t c, int i) { return weight.codes[(c * kPerWord + kOrder[i]) * in + k]; };
