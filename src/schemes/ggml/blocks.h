@@ -59,19 +59,30 @@ static inline void one_scale(D& out, float d, float minimum) {
   out.mins[0] = 1;
 }
 
-// Value l of the low nibbles, l + 16 of the high ones.
-static inline void nibbles16(const uint8_t* q, int less, int8_t* codes) {
-  for (int l = 0; l < 16; ++l) {
-    codes[l] = static_cast<int8_t>((q[l] & 15) - less);
-    codes[l + 16] = static_cast<int8_t>((q[l] >> 4) - less);
-  }
+// Sixteen bytes at a time: compilers unroll loops of 16 before they would vectorize them.
+typedef uint8_t Bytes16 __attribute__((vector_size(16)));
+static inline Bytes16 bytes16(uint8_t value) { return Bytes16{} + value; }
+
+// 16 in byte l if bit l of the two bytes is set.
+static inline Bytes16 fifth_bits(const uint8_t* bits) {
+  typedef uint64_t Words2 __attribute__((vector_size(16)));
+  constexpr uint64_t kEachByte = 0x0101010101010101, kItsBit = 0x8040201008040201;
+  const Words2 spread = {bits[0] * kEachByte & kItsBit, bits[1] * kEachByte & kItsBit};
+  Bytes16 bytes;
+  memcpy(&bytes, &spread, 16);
+  return (bytes != 0) & bytes16(16);
 }
-static inline void five_bits(const uint8_t* fifth, const uint8_t* q, int less, int8_t* codes) {
-  for (int l = 0; l < 16; ++l) {
-    const int low = fifth[l / 8] >> l % 8 & 1, high = fifth[2 + l / 8] >> l % 8 & 1;
-    codes[l] = static_cast<int8_t>(((q[l] & 15) | low << 4) - less);
-    codes[l + 16] = static_cast<int8_t>(((q[l] >> 4) | high << 4) - less);
-  }
+// Value l of the low nibbles, l + 16 of the high ones, each with bits of `low` and `high` set.
+static inline void nibbles16(const uint8_t* q, uint8_t less, Bytes16 low, Bytes16 high, int8_t* codes) {
+  Bytes16 packed;
+  memcpy(&packed, q, 16);
+  low = ((packed & bytes16(15)) | low) - less;
+  high = ((packed >> 4) | high) - less;
+  memcpy(codes, &low, 16);
+  memcpy(codes + 16, &high, 16);
+}
+static inline void five_bits(const uint8_t* fifth, const uint8_t* q, uint8_t less, int8_t* codes) {
+  nibbles16(q, less, fifth_bits(fifth), fifth_bits(fifth + 2), codes);
 }
 
 static inline void decode(Q8_0, const uint8_t* p, Q8_0::Decoded& out) {
@@ -80,11 +91,11 @@ static inline void decode(Q8_0, const uint8_t* p, Q8_0::Decoded& out) {
 }
 static inline void decode(Q4_0, const uint8_t* p, Q4_0::Decoded& out) {
   one_scale(out, read_f16(p), 0);
-  nibbles16(p + 2, 8, out.codes);
+  nibbles16(p + 2, 8, bytes16(0), bytes16(0), out.codes);
 }
 static inline void decode(Q4_1, const uint8_t* p, Q4_1::Decoded& out) {
   one_scale(out, read_f16(p), read_f16(p + 2));
-  nibbles16(p + 4, 0, out.codes);
+  nibbles16(p + 4, 0, bytes16(0), bytes16(0), out.codes);
 }
 static inline void decode(Q5_0, const uint8_t* p, Q5_0::Decoded& out) {
   one_scale(out, read_f16(p), 0);
