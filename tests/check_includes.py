@@ -37,11 +37,13 @@ def offences(source_dir):
         folder = path.relative_to(source_dir).parts[0]
         is_test = path.stem.endswith("_test")
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            match = re.match(r'\s*#\s*include\s+"([^"/]+)/', line)
+            match = re.match(r'\s*#\s*include\s*["<]([^">/]+)/', line)
+            where = f"{path.relative_to(source_dir)}:{number}"
+            if match and match[1] in {".", ".."}:
+                yield f"{where}: an include is written from src/"
             if not match or match[1] not in LEVELS:
                 continue
             target = match[1]
-            where = f"{path.relative_to(source_dir)}:{number}"
             if folder not in LEVELS:
                 yield f"{where}: folder '{folder}' has no level"
             elif target != folder and LEVELS[target] >= LEVELS[folder]:

@@ -43,7 +43,8 @@ void compare(Flags& flags) {
   std::optional<OutputFile> json, markdown;
   if (!flags.json.empty()) json.emplace(flags.json, kRecordMark, flags.force);
   if (!flags.markdown.empty()) markdown.emplace(flags.markdown, kMarkdownMark, flags.force);
-  if (!flags.json.empty() && flags.json == flags.markdown)
+  if (!flags.json.empty() &&
+      std::filesystem::weakly_canonical(flags.json) == std::filesystem::weakly_canonical(flags.markdown))
     throw Error(Errc::kBadArgument, "--json and --markdown: wanted two files, got {} for both", flags.json);
   options.engine = flags.device.engine_options();
   options.threads = flags.device.threads;
@@ -66,9 +67,9 @@ void compare(Flags& flags) {
   const Record record = run_compare(options, events);
   progress.finish();
   const Document report = comparison_report(record);
-  print(report);
-  if (json) json->write(to_json(record));
+  if (json) json->write(to_json(record));  // before the report, whose reader may quit
   if (markdown) markdown->write(std::string(kMarkdownMark) + "\n" + render_markdown(report));
+  print(report);
 }
 
 }  // namespace

@@ -82,16 +82,31 @@ std::string explain_by_machine(const Record& record, const RecordRun& run, const
       speed / machine.median);
 }
 
-// Other programs on the same CPUs: what that costs a team that meets at barriers is more than the share it waited.
-std::string explain_by_other_programs(const Record& record) {
+// Other programs on the same CPUs. A team of n that waited the share w of its time, and works when all run, had between
+// 1 - n w (never two at a time) and 1 - w (all at once) of it.
+std::string explain_by_other_programs(const Record& record, const PredictedMeter& meter, double speed) {
   if (!record.hardware.speed || !record.hardware.speed->cpu_wait) return "";
   const Sampled& wait = *record.hardware.speed->cpu_wait;
   if (wait.median < kLeastWait) return "";
+  const double least = 1 - record.hardware.threads * wait.median, most = 1 - wait.median;
+  if (speed < least * (1 - meter.band) || speed > most * (1 + meter.band)) return "";
   return fmt::format(
-      "other programs had the CPUs: its threads, ready to run, waited {:.0f}% of the rounds' time (95% interval "
-      "{:.0f}% "
-      "to {:.0f}%), and those that ran waited for them at barriers",
-      100 * wait.median, 100 * wait.ci95_low, 100 * wait.ci95_high);
+      "other programs had the CPUs: threads that were ready to run waited {:.0f}% of the rounds' time (95% interval "
+      "{:.0f}% to {:.0f}%), which left a team that meets at barriers {:.2f} to {:.2f} of the machine",
+      100 * wait.median, 100 * wait.ci95_low, 100 * wait.ci95_high, std::max(least, 0.0), most);
+}
+
+// A busy machine leaves the ratio of two formats as it is: what that misses is the format's own.
+std::string own_miss(const Record& record, const RecordRun& run) {
+  const RecordRun& baseline = record.runs.front();
+  const std::optional<Sampled>& ratio = run.measured->ratio_to_baseline;
+  if (&run == &baseline || !ratio || baseline.predicted.generation_tokens_per_s <= 0) return "";
+  const double expected = run.predicted.generation_tokens_per_s / baseline.predicted.generation_tokens_per_s;
+  const bool outside = expected < ratio->ci95_low || expected > ratio->ci95_high;
+  if (!outside || std::abs(ratio->median / expected - 1) <= kThroughputBand) return "";
+  return fmt::format(
+      "; the ratio to {}, in the same rounds, was predicted {:.3f} and measured {:.3f} ({:.3f} to {:.3f}): unexplained",
+      baseline.format, expected, ratio->median, ratio->ci95_low, ratio->ci95_high);
 }
 
 std::string explain_speed(const Record& record, const RecordRun& run, const PredictedMeter& meter) {
@@ -109,10 +124,9 @@ std::string explain_speed(const Record& record, const RecordRun& run, const Pred
                        predicted.kv_blocks);
   const double overhead = share_of(predicted, kOverheadTerm);
   const double speed = meter.higher_is_better ? measured.median / expected : expected / measured.median;
-  if (const std::string why = explain_by_machine(record, run, meter, speed); !why.empty()) return why;
-  if (speed < 1) {
-    if (const std::string why = explain_by_other_programs(record); !why.empty()) return why;
-  }
+  const std::string own = meter.name == "generation_tokens_per_s" ? own_miss(record, run) : "";
+  if (const std::string why = explain_by_machine(record, run, meter, speed); !why.empty()) return why + own;
+  if (const std::string why = explain_by_other_programs(record, meter, speed); !why.empty()) return why + own;
   if (speed * overhead > 1)
     return "the profile's barriers and fixed cost alone take longer than what was measured: measure the machine again "
            "while it is quiet (trimeter hardware --force)";

@@ -113,7 +113,8 @@ TEST(Reconcile, SpeedMissesAreExplainedByWhatIsTrueAndOtherwiseStand) {
   EXPECT_EQ(speed_explanation(record_of({overhead})),
             "overhead-bound: 60% of the predicted time is barriers and fixed cost");
   overhead.measured->generation_tokens_per_s = Sampled::of({1990, 2000, 2010});  // in less than the 60% alone
-  EXPECT_EQ(speed_explanation(record_of({overhead})).find("the profile's barriers and fixed cost alone take longer"), 0u);
+  EXPECT_EQ(speed_explanation(record_of({overhead})).find("the profile's barriers and fixed cost alone take longer"),
+            0u);
 
   RecordRun capacity = run;
   capacity.predicted.binds = "capacity";
@@ -139,19 +140,41 @@ TEST(Reconcile, AMachineThatWasSlowerThanItsProfileExplainsAMissOfThatSize) {
   EXPECT_EQ(speed_explanation(record), "unexplained");
 }
 
-TEST(Reconcile, OtherProgramsExplainWhatIsSlowerAndNothingElse) {
-  RecordRun run = exact_run("bf16");
-  run.measured->generation_tokens_per_s = Sampled::of({190, 200, 210});
-  Record record = record_of({run});
-  record.hardware.speed = {Sampled::of({1}), Sampled::of({1}), Sampled::of({0.3, 0.45, 0.5})};
-  EXPECT_EQ(speed_explanation(record),
-            "other programs had the CPUs: its threads, ready to run, waited 45% of the rounds' time (95% interval 30% to "
-            "50%), and those that ran waited for them at barriers");
+// Two threads that wait 40% leave 20% to 60% of the machine.
+TEST(Reconcile, OtherProgramsExplainAMissOfThatSizeAndNoOther) {
+  Record record = record_of({exact_run("bf16")});
+  record.hardware.threads = 2;
+  record.hardware.speed = {Sampled::of({1}), Sampled::of({1}), Sampled::of({0.3, 0.4, 0.5})};
+  const auto explanation_at = [&](double tokens_per_s) {
+    record.runs[0].measured->generation_tokens_per_s = Sampled::of({tokens_per_s - 1, tokens_per_s, tokens_per_s + 1});
+    return speed_explanation(record);
+  };
+  EXPECT_EQ(explanation_at(400),
+            "other programs had the CPUs: threads that were ready to run waited 40% of the rounds' time (95% interval "
+            "30% to 50%), which left a team that meets at barriers 0.20 to 0.60 of the machine");
+  EXPECT_EQ(explanation_at(140), "unexplained");
+  EXPECT_EQ(explanation_at(2000), "unexplained");
   record.hardware.speed->cpu_wait = Sampled::of({0.01, 0.02, 0.02});
-  EXPECT_EQ(speed_explanation(record), "unexplained");
-  record.hardware.speed->cpu_wait = Sampled::of({0.3, 0.45, 0.5});
-  record.runs[0].measured->generation_tokens_per_s = Sampled::of({1990, 2000, 2010});
-  EXPECT_EQ(speed_explanation(record), "unexplained");
+  EXPECT_EQ(explanation_at(400), "unexplained");
+}
+
+TEST(Reconcile, WhatABusyMachineDoesNotExplainIsTheFormatsOwn) {
+  RecordRun a = exact_run("bf16"), b = exact_run("fp8");
+  a.measured->generation_tokens_per_s = b.measured->generation_tokens_per_s = Sampled::of({390, 400, 410});
+  b.measured->ratio_to_baseline = Sampled::of({0.4, 0.5, 0.6});  // of 1 predicted
+  Record record = record_of({b});
+  record.runs.insert(record.runs.begin(), a);
+  record.hardware.threads = 2;
+  record.hardware.speed = {Sampled::of({1}), Sampled::of({1}), Sampled::of({0.3, 0.4, 0.5})};
+  for (const RecordReconciliation& row : reconcile(record))
+    if (row.meter == "generation_tokens_per_s") {
+      EXPECT_EQ(
+          row.explanation.ends_with("the ratio to bf16, in the same rounds, was predicted 1.000 and measured 0.500 "
+                                    "(0.400 to 0.600): unexplained"),
+          row.format == "fp8")
+          << row.explanation;
+      EXPECT_TRUE(row.explanation.starts_with("other programs"));
+    }
 }
 
 TEST(Reconcile, AMissThatAllFormatsShareIsSaidToBeShared) {

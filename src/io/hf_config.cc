@@ -67,6 +67,7 @@ RopeScaling read_rope_scaling(const Fields& rope) {
 void read_rope(const Fields& config, HfConfig& out) {
   const char* key = config.find("rope_parameters") != nullptr ? "rope_parameters" : "rope_scaling";
   out.rope_theta = config.number("rope_theta", kPositive).value_or(out.rope_theta);
+  out.partial_rotary_factor = config.number("partial_rotary_factor", {0, 1, true}).value_or(out.partial_rotary_factor);
   const json* object = config.find(key);
   if (object == nullptr) return;
   const Fields rope(*object, fmt::format("{}: field '{}'", config.where(), key));
@@ -76,6 +77,7 @@ void read_rope(const Fields& config, HfConfig& out) {
                   printable(name));
   out.rope_scaling = read_rope_scaling(rope);
   out.rope_theta = rope.number("rope_theta", kPositive).value_or(out.rope_theta);
+  out.partial_rotary_factor = rope.number("partial_rotary_factor", {0, 1, true}).value_or(out.partial_rotary_factor);
 }
 
 void read_heads(const Fields& config, HfConfig& out) {
@@ -126,6 +128,7 @@ HfConfig read_hf_config(const fs::path& directory) {
   out.attention_bias = config.boolean("attention_bias");
   out.mlp_bias = config.boolean("mlp_bias");
   out.use_sliding_window = config.boolean("use_sliding_window").value_or(out.use_sliding_window);
+  out.layer_types = config.strings("layer_types");
   out.hidden_act = config.string("hidden_act").value_or(out.hidden_act);
   out.quantization = quantization_text(config, text);
   out.eos_token_ids = config.token_ids("eos_token_id");

@@ -31,6 +31,8 @@ struct HfConfig {
   bool tie_word_embeddings = false;
   std::optional<bool> attention_bias, mlp_bias;  // absent: the architecture's default
   bool use_sliding_window = false;
+  double partial_rotary_factor = 1;
+  std::vector<std::string> layer_types;  // absent: all "full_attention"
   std::string hidden_act = "silu";
   std::string quantization;            // quantization_config: JSON text, keys in the file's order; empty: none
   std::vector<int32_t> eos_token_ids;  // of config.json

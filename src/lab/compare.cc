@@ -190,6 +190,15 @@ void Comparison::know_machine() {
   const auto tell_probe = [this](const std::string& what, int done, int total) { tell(what, done, total); };
   if (!options_.hardware.empty()) {
     hardware_ = read_hardware_profile(options_.hardware);
+    if (hardware_.isa != name(active_isa()))
+      throw Error(Errc::kBadArgument, "{}: isa: wanted {}, which runs here, got {}", options_.hardware,
+                  name(active_isa()), hardware_.isa);
+    if (hardware_.threads != threads_->size())
+      throw Error(Errc::kBadArgument, "{}: threads: wanted {}, as many as run here, got {}", options_.hardware,
+                  threads_->size(), hardware_.threads);
+    if (hardware_.kernels.empty())
+      TM_WARN("{}: no kernels: throughput is predicted from peak rates, and the machine is not probed",
+              options_.hardware);
     return;
   }
   std::set<std::string> schemes;
@@ -283,6 +292,7 @@ void Comparison::measure() {
   const auto probe_speed = [&] {
     const std::optional<double> now_waited = cpu_wait_s();
     if (waited && now_waited) waits.push_back((*now_waited - *waited) / (threads_->size() * (now_s() - began)));
+    if (hardware_.kernels.empty()) return;
     const MachineSpeed speed = machine_speed(hardware_, *threads_);
     arithmetic.push_back(speed.arithmetic);
     bandwidth.push_back(speed.bandwidth);
@@ -292,8 +302,10 @@ void Comparison::measure() {
   const std::vector<Throughput> throughputs = measure_throughput(
       named_, prompts, {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = probe_speed},
       events_.on_progress);
-  record_.hardware.speed = {Sampled::of(std::move(arithmetic)), Sampled::of(std::move(bandwidth)), {}};
-  if (!waits.empty()) record_.hardware.speed->cpu_wait = Sampled::of(std::move(waits));
+  if (!arithmetic.empty()) {
+    record_.hardware.speed = {Sampled::of(std::move(arithmetic)), Sampled::of(std::move(bandwidth)), {}};
+    if (!waits.empty()) record_.hardware.speed->cpu_wait = Sampled::of(std::move(waits));
+  }
   for (size_t i = 0; i < record_.runs.size(); ++i) {
     const Throughput& t = throughputs[i];
     const Capacity capacity = measure_capacity(engines_[i]->info());

@@ -35,8 +35,9 @@ double barrier_speed(const HardwareProfile& profile, ThreadPool& team) {
 
 MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team) {
   const Isa isa = active_isa();
-  const double arithmetic = profile.kernels.empty() ? 1 : kernel_speed(profile, team, profile.kernels.front(), isa);
-  return {arithmetic, bandwidth_speed(profile, team, micro_table(isa)), barrier_speed(profile, team)};
+  TM_CHECK(!profile.kernels.empty(), "{}: a profile without kernels", profile.name);
+  return {kernel_speed(profile, team, profile.kernels.front(), isa), bandwidth_speed(profile, team, micro_table(isa)),
+          barrier_speed(profile, team)};
 }
 
 bool describes(const MachineSpeed& speed) {

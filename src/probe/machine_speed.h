@@ -17,7 +17,7 @@ inline constexpr double kLeastBarrierSeconds = 1e-6;  // below it a barrier is n
 
 // Takes some 30 ms. The mean over these, not the best moment: what a run gets is meant, a busy neighbour included; only
 // the barrier is at its best, which tells whether the profile's was measured in peace. `team` has profile.threads
-// members. A profile without kernels, a datasheet's, has arithmetic 1. Tried in place of the kernel: dot products in
+// members, and the profile kernels. Tried in place of the kernel: dot products in
 // registers, which read 0.97 while the engine ran at 0.6 of what it does on a machine of its own.
 MachineSpeed machine_speed(const HardwareProfile& profile, ThreadPool& team);
 

@@ -40,6 +40,12 @@ void refuse_unsupported(const HfConfig& config) {
     throw Error(Errc::kUnsupported, "{}: hidden_act: wanted silu, got '{}'", config.path, config.hidden_act);
   if (config.use_sliding_window)
     throw Error(Errc::kUnsupported, "{}: use_sliding_window: sliding windows are not supported, got true", config.path);
+  if (config.partial_rotary_factor != 1)
+    throw Error(Errc::kUnsupported, "{}: partial_rotary_factor: wanted 1, got {}", config.path,
+                config.partial_rotary_factor);
+  for (const std::string& type : config.layer_types)
+    if (type != "full_attention")
+      throw Error(Errc::kUnsupported, "{}: layer_types: wanted full_attention, got '{}'", config.path, type);
   if (!config.dtype || !is_run(*config.dtype))
     throw Error(Errc::kUnsupported, "{}: torch_dtype: wanted bfloat16, float16 or float32, got {}", config.path,
                 config.dtype ? torch_name(*config.dtype) : "none");

@@ -99,6 +99,12 @@ TEST(ModelSpec, RefusesNamingPathAndField) {
       {"architectures: there is no support for 'GPT2LMHeadModel'; there is for Qwen2ForCausalLM, LlamaForCausalLM",
        Errc::kUnsupported, [](HfConfig& c) { c.architecture = "GPT2LMHeadModel"; }},
       {"hidden_act: wanted silu, got 'gelu'", Errc::kUnsupported, [](HfConfig& c) { c.hidden_act = "gelu"; }},
+      {"partial_rotary_factor: wanted 1, got 0.5", Errc::kUnsupported,
+       [](HfConfig& c) { c.partial_rotary_factor = 0.5; }},
+      {"layer_types: wanted full_attention, got 'sliding_attention'", Errc::kUnsupported,
+       [](HfConfig& c) {
+         c.layer_types = {"full_attention", "sliding_attention"};
+       }},
       {"use_sliding_window", Errc::kUnsupported, [](HfConfig& c) { c.use_sliding_window = true; }},
       {"torch_dtype", Errc::kUnsupported, [](HfConfig& c) { c.dtype = DType::kF8E4M3; }},
       {"torch_dtype: wanted bfloat16, float16 or float32, got none", Errc::kUnsupported,
