@@ -17,6 +17,10 @@ namespace {
 // gives.
 constexpr double kBrokenPerplexityRatio = 1.5;
 constexpr double kBrokenTop1Agreement = 0.67;
+// A bound whose seconds fall by less than this share of all is not what the choice bought out of.
+constexpr double kLeastSaving = 0.05;
+// Threads that waited longer than this share of the time were not alone on the machine.
+constexpr double kBusyMachine = 0.05;
 constexpr double kGarbageSignificance = 0.05;
 
 constexpr std::pair<Objective, std::string_view> kObjectives[] = {{Objective::kThroughput, "throughput"},
@@ -179,6 +183,8 @@ std::string bought_out_of(const RecordRun& choice, const RecordRun& baseline, Ob
   if (&choice == &baseline) return "nothing";
   if (objective == Objective::kCapacity || baseline.predicted.binds == "capacity") return "capacity";
   std::map<std::string, double> saved;
+  double total = 0;
+  for (const auto& [term, seconds] : baseline.predicted.terms) total += seconds;
   const auto count = [&](const RecordRun& run, double sign) {
     for (const auto& [term, seconds] : run.predicted.terms) {
       const bool moves = term == kWeightsBandwidthTerm || term == kLmHeadBandwidthTerm;
@@ -189,7 +195,7 @@ std::string bought_out_of(const RecordRun& choice, const RecordRun& baseline, Ob
   count(choice, -1);
   const auto most =
       std::max_element(saved.begin(), saved.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == saved.end() || most->second <= 0 ? baseline.predicted.binds : most->first;
+  return most == saved.end() || most->second < kLeastSaving * total ? "unpredicted" : most->first;
 }
 
 std::string reason(const Record& record, const RecordRun& choice, Objective objective) {
@@ -209,7 +215,15 @@ std::string reason(const Record& record, const RecordRun& choice, Objective obje
   }
   for (const RecordRun& run : record.runs)
     if (&run != &choice && &run != &baseline) text += ".\n" + describe(run, baseline, objective);
-  return text + ".";
+  text += ".";
+  const auto& speed = record.hardware.speed;
+  if (speed && speed->cpu_wait && speed->cpu_wait->median > kBusyMachine)
+    text += fmt::format(
+        "\nCaution: the machine was shared, its threads waited {:.0f}% of the time for a CPU. KV blocks and quality do "
+        "not "
+        "depend on that; speeds do: measure again on a quiet machine.",
+        100 * speed->cpu_wait->median);
+  return text;
 }
 
 }  // namespace

@@ -71,6 +71,22 @@ TEST(Advise, TheReasonHasArithmeticThatCanBeChecked) {
             std::string::npos);
 }
 
+TEST(Advise, ABusyMachineIsSaidToBe) {
+  Record record = lab();
+  record.hardware.speed = {Sampled::of({1}), Sampled::of({1}), Sampled::of({0.01})};
+  EXPECT_EQ(advise(record, Objective::kThroughput).because.find("Caution"), std::string::npos);
+  record.hardware.speed->cpu_wait = Sampled::of({0.4});
+  EXPECT_NE(advise(record, Objective::kThroughput).because.find("Caution: the machine was shared"), std::string::npos);
+}
+
+TEST(Advise, AGainThatWasNotPredictedBuysOutOfNoBoundThatWas) {
+  Record record = lab();
+  record.runs[1].predicted.terms = record.runs[0].predicted.terms;
+  const RecordVerdict verdict = advise(record, Objective::kThroughput);
+  EXPECT_EQ(verdict.format, "fp8");
+  EXPECT_EQ(verdict.binding_constraint, "unpredicted");
+}
+
 TEST(Advise, BlocksOfAnotherSizeAreSaidToBe) {
   Record record = lab();
   record.runs[2].measured->block_bytes = 24576;

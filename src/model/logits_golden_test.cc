@@ -113,6 +113,8 @@ TEST_P(LogitsGolden, Fp32WithinTheRoundingOfAnotherOrder) {
 
 TEST_P(LogitsGolden, Bf16RoundsLessThanTransformersAndNotNothing) {
   each_sequence("bf16", [](const Distance& off, const GoldenSeq& golden) {
+    EXPECT_LE(off.max, golden.max_bf16_error);
+    EXPECT_LE(off.max, golden.max_bf16_error);
     EXPECT_LE(off.rms, golden.rms_bf16_error);
     EXPECT_GE(off.rms, golden.rms_bf16_error / 10);
   });

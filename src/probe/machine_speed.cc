@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "probe/micro_table.h"
 #include "probe/parts.h"
 #include "probe/team_time.h"

@@ -153,10 +153,10 @@ Section kernels_section(const Record& record) {
 
 Section verdict_section(const Record& record) {
   const RecordVerdict& v = *record.verdict;
-  Items items{
-      {"objective", v.objective},
-      {"serve", v.format, Tone::kGood},
-      {"relieves", v.binding_constraint == "nothing" ? "no constraint: the baseline stays" : v.binding_constraint}};
+  std::string relieves = v.binding_constraint;
+  if (relieves == "nothing") relieves = "no constraint: the baseline stays";
+  if (relieves == "unpredicted") relieves = "none that the prediction names: its gain was measured, not predicted";
+  Items items{{"objective", v.objective}, {"serve", v.format, Tone::kGood}, {"relieves", relieves}};
   std::istringstream lines(v.because);
   std::string label = "because";
   for (std::string line; std::getline(lines, line); label.clear()) items.push_back({label, line});
