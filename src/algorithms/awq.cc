@@ -160,9 +160,9 @@ struct ClipSearch {
 
 AwqClip awq_clip(std::span<float> weight, const InputStatistics& input, const Scheme& scheme, const AwqOptions& options,
                  ThreadPool& pool) {
-  const int64_t in = input.in, n_rows = rows_of(weight, in), group = scheme.info().group_size;
-  TM_CHECK(group > 0 && in % group == 0, "scheme {} has groups of {}, the input is {} wide", scheme.info().name, group,
-           in);
+  const int64_t in = input.in, n_rows = rows_of(weight, in);
+  const int64_t group = scheme.info().group_size > 0 ? scheme.info().group_size : in;
+  TM_CHECK(in % group == 0, "scheme {} has groups of {}, the input is {} wide", scheme.info().name, group, in);
   std::vector<std::unique_ptr<QuadraticForm>> forms;
   for (int64_t g = 0; g < in; g += group)
     forms.push_back(std::make_unique<QuadraticForm>(&input.gram[g * in + g], group, in, pool));

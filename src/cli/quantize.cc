@@ -94,6 +94,8 @@ void quantize_to_gguf(const Flags& flags, const Format& format) {
                 "{}: a GGUF file's types are those of its mixture: --group-size, --keep-16bit, --keep-worst, "
                 "--calibration, --samples, --container and a KV cache in 8 bits have no place",
                 format.name);
+  if (options.output.extension() != ".gguf")
+    throw Error(Errc::kBadArgument, "{}: wanted the name of a .gguf file", options.output.string());
   if (std::error_code ignored; std::filesystem::exists(options.output, ignored) && !options.force)
     throw Error(Errc::kBadArgument, "{}: it is there already: give --force to replace it", options.output.string());
   const GgufCheckpoint checkpoint(options.model, gguf_file_type_of(format));

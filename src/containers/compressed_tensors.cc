@@ -112,12 +112,19 @@ CanonicalWeight CompressedTensors::read(const Checkpoint& checkpoint, const Stor
       traits.type == Type::kInt && (traits.bits < 8 || checkpoint.has(matrix.module + ".weight_packed"));
   weight.codes = packed ? read_packed_codes(checkpoint, matrix, pool) : read_plain_codes(checkpoint, matrix);
   read_weight_scales(checkpoint, matrix, ".weight_scale", weight);
-  if (traits.zero_points) weight.zeros = read_zeros(checkpoint, matrix, pool);
+  if (traits.zero_points)
+    weight.zeros = read_zeros(checkpoint, matrix, pool);
+  else  // early versions wrote them for symmetric weights, too
+    check_all_zero(checkpoint, matrix.module + ".weight_zero_point");
   if (traits.act_order || checkpoint.has(matrix.module + ".weight_g_idx"))
     weight.group_of_input = read_order(checkpoint, matrix, ".weight_g_idx");
   if (traits.inputs == Inputs::kStatic) {
     weight.input_scale = read_scale(checkpoint, matrix.module + ".input_scale");
     check_all_zero(checkpoint, matrix.module + ".input_zero_point");
+  } else if (checkpoint.has(matrix.module + ".input_scale")) {
+    const TensorView& scale = checkpoint.at(matrix.module + ".input_scale");
+    throw Error(Errc::kBadFile, "{}: tensor '{}': wanted none, as the config has {}, got one",
+                scale.file->path().string(), scale.name, traits.text());
   }
   return weight;
 }

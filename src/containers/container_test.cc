@@ -157,6 +157,30 @@ TEST(Containers, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(seen.size(), 5u);
 }
 
+TEST(Containers, ZeroPointsThatTheConfigDeniesAreRefused) {
+  const ModelSpec spec = small_model();
+  ThreadPool pool(1);
+  Random random;
+  const Scheme& with_zeros = scheme("int4_g128_zp");
+  const Format format{.name = "x",
+                      .scheme = std::string(with_zeros.info().name),
+                      .algorithm = kStoredAlgorithm,
+                      .container = "compressed-tensors",
+                      .summary = ""};
+  const Container& container = *find_container("compressed-tensors");
+  const LinearSpec linear = spec.linears_of_layer(0)[0];
+  std::vector<StoredMatrix> matrices = stored_matrices(spec, format, linear);
+  Files files;
+  write_stored(container, random_weight(with_zeros, linear.shape, random), matrices, files.emit());
+  for (StoredMatrix& matrix : matrices) matrix.traits.zero_points = false;
+  try {
+    read_stored(container, files.open(), matrices, pool);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("weight_zero_point'"), std::string::npos) << error.what();
+  }
+}
+
 // bytes(ledger) = bytes(on disk): values and scales, rows being a multiple of 16. Beside them a file has what memory
 // need not: GPTQ's zero points of symmetric schemes and its trivial g_idx, shapes, one scale per tensor.
 TEST(Containers, BytesOnDiskAreTheLedgers) {

@@ -26,7 +26,7 @@ constexpr Renamed kOfLayer[] = {{"input_layernorm", "attn_norm"}, {"post_attenti
                                 {"mlp.down_proj", "ffn_down"}};
 constexpr Renamed kOfModel[] = {
     {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
-constexpr std::string_view kLayerPrefix = "model.layers.", kRopeFactors = "rope_freqs.weight";
+constexpr std::string_view kLayerPrefix = "model.layers.";
 
 std::string bias_name(const LinearPart& part) {
   return part.tensor.substr(0, part.tensor.size() - std::strlen("weight")) + "bias";
@@ -79,32 +79,27 @@ std::optional<int32_t> find_id(const GgufMetadata& metadata, const std::string& 
 RopeScaling rope_scaling_of(const GgufMetadata& metadata, const std::string& prefix) {
   RopeScaling scaling;
   const std::string* type = metadata.find_text(prefix + "rope.scaling.type");
-  if (type == nullptr || *type == "none") return scaling;
-  if (*type != "linear")
+  std::optional<double> factor = metadata.find_number(prefix + "rope.scaling.factor");
+  if (!factor) factor = metadata.find_number(prefix + "rope.scale_linear");  // early files
+  if (const auto attention = metadata.find_number(prefix + "rope.scaling.attn_factor"); attention.value_or(1) != 1)
+    throw Error(Errc::kUnsupported, "{}: metadata '{}rope.scaling.attn_factor': wanted 1, got {}", metadata.path(),
+                prefix, *attention);
+  if (type != nullptr && *type == "none") return scaling;
+  if (type != nullptr && *type != "linear")
     throw Error(Errc::kUnsupported, "{}: metadata '{}rope.scaling.type': wanted none or linear, got '{}'",
                 metadata.path(), prefix, printable(*type));
-  scaling.type = "linear";
-  scaling.factor = metadata.number(prefix + "rope.scaling.factor");
+  if (type == nullptr && !factor) return scaling;
+  scaling.type = "linear";  // as llama.cpp takes a factor without a type
+  scaling.factor = factor ? *factor : metadata.number(prefix + "rope.scaling.factor");
   return scaling;
 }
 
-// Llama 3.1's scaling lies in a file as the factor of each frequency; the rule has these constants in all its models.
 RopeScaling llama3_scaling(std::span<const float> factors, double theta, const std::string& where) {
-  RopeScaling scaling;
-  scaling.type = "llama3";
-  scaling.factor = *std::max_element(factors.begin(), factors.end());
-  scaling.low_freq_factor = 1;
-  scaling.high_freq_factor = 4;
-  scaling.original_max_position_embeddings = 8192;
-  const double context = 8192, n = static_cast<double>(factors.size());
+  const RopeScaling scaling = llama31_rope_scaling(*std::max_element(factors.begin(), factors.end()));
+  const std::vector<float> wanted = llama31_rope_factors(scaling.factor, theta, std::ssize(factors));
   for (size_t i = 0; i < factors.size(); ++i) {
-    const double wavelength = 2 * M_PI * std::pow(theta, static_cast<double>(i) / n);
-    double factor = scaling.factor;
-    if (wavelength < context / 4)
-      factor = 1;
-    else if (wavelength <= context)
-      factor = 1 / (1 / scaling.factor + (1 - 1 / scaling.factor) * (context / wavelength - 1) / 3);
-    if (!(std::fabs(factors[i] - factor) <= 1e-4 * factor))
+    const float factor = wanted[i];
+    if (!(std::fabs(factors[i] - factor) <= 1e-4f * factor))
       throw Error(Errc::kUnsupported,
                   "{}: tensor '{}': wanted Llama 3.1's rule (factor {} from wavelengths of 2048 to 8192), so {} at {}, "
                   "got {}",
@@ -114,6 +109,29 @@ RopeScaling llama3_scaling(std::span<const float> factors, double theta, const s
 }
 
 }  // namespace
+
+RopeScaling llama31_rope_scaling(double factor) {
+  return {.type = "llama3",
+          .factor = factor,
+          .low_freq_factor = 1,
+          .high_freq_factor = 4,
+          .original_max_position_embeddings = 8192};
+}
+
+std::vector<float> llama31_rope_factors(double factor, double theta, int64_t n) {
+  constexpr double kContext = 8192;
+  std::vector<float> factors;
+  for (int64_t i = 0; i < n; ++i) {
+    const double wavelength = 2 * M_PI * std::pow(theta, static_cast<double>(i) / static_cast<double>(n));
+    if (wavelength < kContext / 4)
+      factors.push_back(1);
+    else if (wavelength > kContext)
+      factors.push_back(static_cast<float>(factor));
+    else
+      factors.push_back(static_cast<float>(1 / (1 / factor + (1 - 1 / factor) * (kContext / wavelength - 1) / 3)));
+  }
+  return factors;
+}
 
 bool is_gguf(const std::filesystem::path& path) {
   std::error_code unreadable;

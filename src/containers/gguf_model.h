@@ -52,6 +52,12 @@ class GgufModel {
   Format format_;
 };
 
+// Llama 3.1's rope scaling lies in a file as the factor of each frequency, in this tensor, [head_dim / 2]; the rule has
+// these constants in all of Llama 3.1 to 3.3. Of frequency i, theta^(-i / n), by its wavelength in tokens.
+inline constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+RopeScaling llama31_rope_scaling(double factor);
+std::vector<float> llama31_rope_factors(double factor, double theta, int64_t n);
+
 // The tensor of a GGUF file that holds ours: "model.layers.3.mlp.up_proj.weight" -> "blk.3.ffn_up.weight".
 std::string gguf_tensor_name(const std::string& tensor);
 

@@ -99,9 +99,17 @@ void put_spec(const ModelSpec& spec, const std::string& path, GgufMetadata& meta
                                                                              : "";
   if (architecture.empty())
     throw Error(Errc::kUnsupported, "{}: a GGUF file of {} cannot be written", path, spec.architecture);
-  if (spec.rope_scaling.type != "default" && spec.rope_scaling.type != "linear")
-    throw Error(Errc::kUnsupported, "{}: rope_scaling: a GGUF file with {} cannot be written", path,
-                spec.rope_scaling.type);
+  if (const RopeScaling& scaling = spec.rope_scaling; scaling.type == "llama3") {
+    const RopeScaling known = llama31_rope_scaling(scaling.factor);
+    if (scaling.low_freq_factor != known.low_freq_factor || scaling.high_freq_factor != known.high_freq_factor ||
+        scaling.original_max_position_embeddings != known.original_max_position_embeddings)
+      throw Error(Errc::kUnsupported,
+                  "{}: rope_scaling: a GGUF file has Llama 3.1's low_freq_factor 1, high_freq_factor 4 and "
+                  "original_max_position_embeddings 8192, got {}, {} and {}",
+                  path, scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_max_position_embeddings);
+  } else if (scaling.type != "default" && scaling.type != "linear") {
+    throw Error(Errc::kUnsupported, "{}: rope_scaling: a GGUF file with {} cannot be written", path, scaling.type);
+  }
   const auto put = [&](const char* key, int64_t value) {
     metadata.set(fmt::format("{}.{}", architecture, key), static_cast<uint32_t>(value));
   };
@@ -168,7 +176,7 @@ void GgufCheckpoint::add(const std::string& name, std::vector<int64_t> shape) {
 }
 
 int64_t GgufCheckpoint::tensor_bytes() const {
-  int64_t bytes = 0;
+  int64_t bytes = spec_.rope_scaling.type == "llama3" ? spec_.head_dim / 2 * size_of(DType::kF32) : 0;
   for (const Tensor& tensor : tensors_)
     bytes +=
         checkpoint_.at(tensor.name).n_elements() / tensor.shape.back() * row_bytes(tensor.type, tensor.shape.back());
@@ -200,6 +208,15 @@ void GgufCheckpoint::write(const fs::path& path, const std::function<void(int do
                          if (on_progress) on_progress(++done, static_cast<int>(tensors_.size()));
                          return encode_tensor(tensor);
                        }});
+  if (spec_.rope_scaling.type == "llama3") {
+    const int64_t n = spec_.head_dim / 2;
+    sources.push_back({std::string(kRopeFactors), GgmlType::kF32, {n}, [&, n] {
+                         const std::vector<float> factors =
+                             llama31_rope_factors(spec_.rope_scaling.factor, spec_.rope_theta, n);
+                         const auto bytes = std::as_bytes(std::span(factors));
+                         return std::vector<std::byte>(bytes.begin(), bytes.end());
+                       }});
+  }
   write_gguf(path, metadata, sources);
 }
 

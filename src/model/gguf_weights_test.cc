@@ -89,10 +89,11 @@ TEST(GgufWeights, RefusesWithWhatWasWantedAndGot) {
        "deepseek-llm, deepseek-r1-qwen, deepseek-v3, default, exaone, exaone4, falcon, falcon3, glm4, gpt-2, lfm2, "
        "llama-bpe, llama-v3, llama3, megrez, minerva-7b, mpt, olmo, phi-2, pixtral, qwen2, qwen35, refact, smaug-bpe, "
        "smollm, stablelm2, starcoder, tekken are)"},
+      {"bad_attn_factor", "metadata 'llama.rope.scaling.attn_factor': wanted 1, got 1.5"},
       {"bad_rope_dims", "metadata 'llama.rope.dimension_count': wanted the heads' 16, got 8"},
       {"bad_rope_freqs",
        "tensor 'rope_freqs.weight': wanted Llama 3.1's rule (factor 8 from wavelengths of 2048 to 8192), so "
-       "4.681482597220153 at 6, got 8"},
+       "4.681483 at 6, got 8"},
       {"bad_scores", "tokenizer.ggml.scores: wanted 4, one for each token, got 0"},
       {"bad_shape", "tensor 'blk.0.ffn_down.weight': wanted shape [32, 64], got [32, 32]"},
       {"bad_stranger",
@@ -154,6 +155,27 @@ TEST(GgufWeights, AWrittenModelIsHeldAsTheLedgerAndTheFileHaveIt) {
     }
   }
   EXPECT_EQ(n_models, 12 + 1 + 1);
+}
+
+TEST(GgufWeights, Llama31sRopeScalingComesBack) {
+  const TemporaryDirectory directory;
+  const fs::path path = directory.path() / "a.gguf", model = directory.path() / "model";
+  const fs::path source = source_dir() / "tests/golden/logits/llama3_sharded";
+  copy_with_tokenizer(source, read_model_spec(source).vocab_size, model);
+  EXPECT_THROW(GgufCheckpoint(model, gguf_file_type("f32")).write(path, {}), Error);  // of a context of 32
+  std::string config = read_file(model / "config.json");
+  const std::string small = "\"original_max_position_embeddings\": 32";
+  ASSERT_NE(config.find(small), std::string::npos);
+  config.replace(config.find(small), small.size(), "\"original_max_position_embeddings\": 8192");
+  write_file_atomic(model / "config.json", config);
+  const ModelSpec spec = read_model_spec(model);
+  ASSERT_EQ(spec.rope_scaling.type, "llama3");
+  const GgufCheckpoint checkpoint(model, gguf_file_type("f32"));
+  checkpoint.write(path, {});
+  const RopeScaling got = GgufModel::open(path).spec().rope_scaling;
+  EXPECT_EQ(got.type, "llama3");
+  EXPECT_EQ(got.factor, spec.rope_scaling.factor);
+  EXPECT_EQ(got.original_max_position_embeddings, 8192);
 }
 
 // llama.cpp's converter: weights.reshape(n_heads, 2, head_dim / 2, in).swapaxes(1, 2), of q and k with their biases.

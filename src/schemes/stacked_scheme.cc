@@ -1,6 +1,7 @@
 #include "schemes/stacked_scheme.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -226,9 +227,27 @@ const Scheme& stacked_scheme(std::span<const StackedPart> wanted) {
 }
 
 const Scheme* find_stacked_scheme(std::string_view name) {
-  const std::lock_guard lock(registry().mutex);
-  const auto found = registry().stacks.find(name);
-  return found == registry().stacks.end() ? nullptr : found->second.get();
+  {
+    const std::lock_guard lock(registry().mutex);
+    if (const auto found = registry().stacks.find(name); found != registry().stacks.end()) return found->second.get();
+  }
+  std::vector<StackedPart> parts;
+  for (std::string_view rest = name; !rest.empty();) {
+    const std::string_view part = rest.substr(0, rest.find('+'));
+    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+    const size_t star = part.find('*');
+    if (star == part.npos) return nullptr;
+    const auto found = std::ranges::find(all_schemes(), part.substr(0, star),
+                                         [](const Scheme* scheme) { return scheme->info().name; });
+    int64_t n_rows = 0;
+    const auto [end, error] = std::from_chars(part.data() + star + 1, part.data() + part.size(), n_rows);
+    if (found == all_schemes().end() || error != std::errc() || end != part.data() + part.size() || n_rows <= 0)
+      return nullptr;
+    parts.push_back({*found, n_rows});
+  }
+  if (parts.size() < 2 || parts.size() > PreparedInput().parts.size()) return nullptr;
+  const Scheme& stack = stacked_scheme(parts);
+  return stack.info().name == name ? &stack : nullptr;
 }
 
 CanonicalWeight stack_weights(std::vector<CanonicalWeight> parts) {

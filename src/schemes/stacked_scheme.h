@@ -17,7 +17,8 @@ struct StackedPart {
 // of kTileRows rows: throws Error(kUnsupported) if it is not.
 // A matrix with another number of rows than the parts' together (the probe's) is cut in the same proportions.
 const Scheme& stacked_scheme(std::span<const StackedPart> parts);
-// A stack by its name; nullptr if there is none yet.
+// A stack by its name, made if there is none yet (another process may have kept the name); nullptr if it is no such
+// name.
 const Scheme* find_stacked_scheme(std::string_view name);
 
 // One weight per part, in their order, as one weight of the stack.

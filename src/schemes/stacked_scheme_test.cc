@@ -30,6 +30,10 @@ const Scheme& mixed() {
 TEST(StackedScheme, IsFoundByItsNameAndJoinsEqualNeighbours) {
   EXPECT_EQ(mixed().info().name, "ggml_q4_k*128+ggml_q6_k*37");
   EXPECT_EQ(&scheme("ggml_q4_k*128+ggml_q6_k*37"), &mixed());
+  EXPECT_EQ(scheme("ggml_q5_k*64+ggml_q6_k*1").info().name, "ggml_q5_k*64+ggml_q6_k*1");  // of another process
+  for (const char* none : {"ggml_q5_k*64", "ggml_q5_k*64+", "ggml_q5_k*64+ggml_q9*1", "ggml_q5_k*64+ggml_q6_k*x",
+                           "ggml_q5_k*64+ggml_q5_k*64", "ggml_q5_k*64+ggml_q6_k*-1"})
+    EXPECT_THROW(scheme(none), Error) << none;
   const StackedPart same[] = {{&scheme("bf16"), 10}, {&scheme("bf16"), 7}};
   EXPECT_EQ(&stacked_scheme(same), &scheme("bf16"));
   const StackedPart uneven[] = {{&scheme("bf16"), 10}, {&scheme("fp16"), 7}};

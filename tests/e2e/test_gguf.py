@@ -43,6 +43,7 @@ def test_what_is_written(lab):
     assert sorted(p.name for p in lab.directory.iterdir()) == ["a.gguf"]
     lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "a.gguf"], "a.gguf", "--force")
     lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "nowhere/a.gguf"], "nowhere")
+    lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "b"], "b", ".gguf")
     for option in (["--group-size", 32], ["--keep-16bit", "*"], ["--keep-worst", 1]):
         lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "b.gguf", *option], option[0])
 

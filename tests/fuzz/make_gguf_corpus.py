@@ -141,6 +141,7 @@ def bad():
     yield "experts", Model().set("expert_count", (U32, 8))
     yield "window", Model("qwen2").set("attention.sliding_window", (U32, 4096))
     yield "yarn", Model().set("rope.scaling.type", (STRING, "yarn"))
+    yield "attn_factor", Model().set("rope.scaling.attn_factor", (F32, 1.5))
     yield "rope_dims", Model().set("rope.dimension_count", (U32, 8))
     yield "rope_freqs", Model().add("rope_freqs.weight", [HEAD_DIM // 2], "f32", struct.pack("<8f", 1, 1, 1, 1, 1, 1, 8, 8))
     yield "no_layers", Model().set("block_count", (U32, 0))
