@@ -246,6 +246,20 @@ TEST(Awq, ClippingNeverRaisesAGroupsError) {
   EXPECT_NEAR(found.error_after, sum_after / per_output, slack / per_output);
 }
 
+TEST(Awq, AWholeRowIsAGroupWhereTheSchemeHasNone) {
+  ThreadPool pool(2);
+  const Problem p = make_problem();
+  const Scheme& channel = scheme("int4_channel_zp");
+  std::vector<float> clipped = p.w;
+  const AwqClip found = awq_clip(clipped, statistics(p.x, p.in, pool), channel, {}, pool);
+  EXPECT_LT(found.error_after, found.error_before);
+  for (int64_t row = 0; row < p.out; ++row) {  // one limit a row
+    float limit = 0;
+    for (int64_t k = 0; k < p.in; ++k) limit = std::max(limit, std::fabs(clipped[row * p.in + k]));
+    for (int64_t i = row * p.in; i < (row + 1) * p.in; ++i) EXPECT_EQ(clipped[i], std::clamp(p.w[i], -limit, limit));
+  }
+}
+
 // Most of the group's range is of no use: the rounding error is measured in steps of 4.5 / 15 as it stands, and of
 // 2.7 / 15 at 0.55 of it. Which step near the end is best is a matter of where the other weights happen to round.
 TEST(Awq, AWeightThatNoActivationSeesIsClipped) {

@@ -18,6 +18,7 @@ TEST(CpuWait, ThreadsOnOneCpuWaitForEachOther) {
   constexpr int kThreads = 4;
   constexpr double kSeconds = 0.3;
   const int cpu = sched_getcpu();
+  const double began = now_s();
   double before = 0, after = 0;
   std::barrier pinned(kThreads, [&]() noexcept { before = *cpu_wait_s(); });
   std::barrier done(kThreads, [&]() noexcept { after = *cpu_wait_s(); });
@@ -35,6 +36,7 @@ TEST(CpuWait, ThreadsOnOneCpuWaitForEachOther) {
     });
   threads.clear();
   EXPECT_GT(after - before, 0.5 * (kThreads - 1) * kSeconds);
+  EXPECT_LT(after - before, kThreads * (now_s() - began));
 }
 
 }  // namespace

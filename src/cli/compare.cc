@@ -37,14 +37,17 @@ std::vector<std::string> names_in(const std::vector<std::string>& lists) {
   return names;
 }
 
+std::filesystem::path real_path(const std::string& path) {
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
+}
+
 void compare(Flags& flags) {
   CompareOptions& options = flags.compare;
   options.formats = names_in(flags.formats);
   std::optional<OutputFile> json, markdown;
   if (!flags.json.empty()) json.emplace(flags.json, kRecordMark, flags.force);
   if (!flags.markdown.empty()) markdown.emplace(flags.markdown, kMarkdownMark, flags.force);
-  if (!flags.json.empty() &&
-      std::filesystem::weakly_canonical(flags.json) == std::filesystem::weakly_canonical(flags.markdown))
+  if (json && markdown && real_path(flags.json) == real_path(flags.markdown))
     throw Error(Errc::kBadArgument, "--json and --markdown: wanted two files, got {} for both", flags.json);
   options.engine = flags.device.engine_options();
   options.threads = flags.device.threads;

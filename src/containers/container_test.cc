@@ -157,28 +157,36 @@ TEST(Containers, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(seen.size(), 5u);
 }
 
-TEST(Containers, ZeroPointsThatTheConfigDeniesAreRefused) {
+// Written as one scheme, read as the config of another says.
+TEST(Containers, TensorsThatTheConfigDeniesAreRefused) {
   const ModelSpec spec = small_model();
   ThreadPool pool(1);
   Random random;
-  const Scheme& with_zeros = scheme("int4_g128_zp");
-  const Format format{.name = "x",
-                      .scheme = std::string(with_zeros.info().name),
-                      .algorithm = kStoredAlgorithm,
-                      .container = "compressed-tensors",
-                      .summary = ""};
   const Container& container = *find_container("compressed-tensors");
   const LinearSpec linear = spec.linears_of_layer(0)[0];
-  std::vector<StoredMatrix> matrices = stored_matrices(spec, format, linear);
-  Files files;
-  write_stored(container, random_weight(with_zeros, linear.shape, random), matrices, files.emit());
-  for (StoredMatrix& matrix : matrices) matrix.traits.zero_points = false;
-  try {
-    read_stored(container, files.open(), matrices, pool);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("weight_zero_point'"), std::string::npos) << error.what();
-  }
+  const auto message = [&](std::string_view scheme_name, auto deny) -> std::string {
+    const Format format{.name = "x",
+                        .scheme = std::string(scheme_name),
+                        .algorithm = kStoredAlgorithm,
+                        .container = "compressed-tensors",
+                        .summary = ""};
+    std::vector<StoredMatrix> matrices = stored_matrices(spec, format, linear);
+    Files files;
+    write_stored(container, random_weight(scheme(scheme_name), linear.shape, random), matrices, files.emit());
+    for (StoredMatrix& matrix : matrices) deny(matrix.traits);
+    try {
+      read_stored(container, files.open(), matrices, pool);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  const auto has = [](const std::string& text, const char* words) { return text.find(words) != std::string::npos; };
+  const std::string zeros = message("int4_g128_zp", [](SchemeTraits& traits) { traits.zero_points = false; });
+  EXPECT_TRUE(has(zeros, "weight_zero_point': wanted zero points of 0, got others")) << zeros;
+  const std::string scale =
+      message("int8_static", [](SchemeTraits& traits) { traits.inputs = SchemeTraits::Inputs::kPerToken; });
+  EXPECT_TRUE(has(scale, "input_scale': wanted none, as the config has int8 weights per-channel, per-token")) << scale;
 }
 
 // bytes(ledger) = bytes(on disk): values and scales, rows being a multiple of 16. Beside them a file has what memory

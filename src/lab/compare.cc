@@ -287,12 +287,12 @@ void Comparison::measure() {
   std::vector<std::vector<int32_t>> prompts;
   for (const QualityPrompt& prompt : prompts_) prompts.push_back(prompt.tokens);
   std::vector<double> arithmetic, bandwidth, waits;
-  double began = now_s();
-  std::optional<double> waited = cpu_wait_s();
+  double began = 0;
+  std::optional<double> waited;  // by the time a round began; the warm-up is none
   const auto probe_speed = [&] {
+    if (hardware_.kernels.empty()) return;
     const std::optional<double> now_waited = cpu_wait_s();
     if (waited && now_waited) waits.push_back((*now_waited - *waited) / (threads_->size() * (now_s() - began)));
-    if (hardware_.kernels.empty()) return;
     const MachineSpeed speed = machine_speed(hardware_, *threads_);
     arithmetic.push_back(speed.arithmetic);
     bandwidth.push_back(speed.bandwidth);

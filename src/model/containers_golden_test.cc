@@ -23,13 +23,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <map>
 
 #include "containers/stored_quantization.h"
-#include "io/file.h"
-#include "io/safetensors.h"
 #include "model/forward_harness.h"
+#include "model/golden_file.h"
 
 namespace trimeter {
 namespace {
@@ -53,27 +50,19 @@ std::vector<std::string> directories() {
   return found;
 }
 
-template <class T>
-std::vector<T> values_of(const TensorView& tensor) {
-  std::vector<T> values(static_cast<size_t>(tensor.n_elements()));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
-
 struct GoldenSeq {
   std::vector<int32_t> tokens, positions;
   std::vector<float> theirs, exact, rounded;  // [positions, vocab]
 };
 
 std::vector<GoldenSeq> read_golden(const fs::path& directory) {
-  const MappedFile file(directory / "golden.safetensors");
-  std::map<std::string, TensorView> tensors;
-  for (const TensorView& tensor : parse_safetensors(file.bytes(), file.path().string())) tensors[tensor.name] = tensor;
+  const GoldenFile golden(directory / "golden.safetensors");
   std::vector<GoldenSeq> seqs;
-  for (int i = 0; tensors.count(fmt::format("tokens.{}", i)); ++i) {
-    const auto of = [&](const char* what) { return tensors.at(fmt::format("{}.{}", what, i)); };
-    seqs.push_back({values_of<int32_t>(of("tokens")), values_of<int32_t>(of("positions")),
-                    values_of<float>(of("theirs")), values_of<float>(of("exact")), values_of<float>(of("rounded"))});
+  for (int i = 0; golden.has(fmt::format("tokens.{}", i)); ++i) {
+    const auto of = [&](const char* what) { return fmt::format("{}.{}", what, i); };
+    seqs.push_back({golden.values<int32_t>(of("tokens")), golden.values<int32_t>(of("positions")),
+                    golden.values<float>(of("theirs")), golden.values<float>(of("exact")),
+                    golden.values<float>(of("rounded"))});
   }
   return seqs;
 }

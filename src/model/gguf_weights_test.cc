@@ -157,6 +157,15 @@ TEST(GgufWeights, AWrittenModelIsHeldAsTheLedgerAndTheFileHaveIt) {
   EXPECT_EQ(n_models, 12 + 1 + 1);
 }
 
+// As llama.cpp takes both.
+TEST(GgufWeights, ARopeFactorWithoutATypeIsLinear) {
+  for (const char* name : {"ok_factor_without_type.gguf", "ok_scale_linear.gguf"}) {
+    const RopeScaling scaling = GgufModel::open(kCorpus / name).spec().rope_scaling;
+    EXPECT_EQ(scaling.type, "linear") << name;
+    EXPECT_EQ(scaling.factor, 4) << name;
+  }
+}
+
 TEST(GgufWeights, Llama31sRopeScalingComesBack) {
   const TemporaryDirectory directory;
   const fs::path path = directory.path() / "a.gguf", model = directory.path() / "model";

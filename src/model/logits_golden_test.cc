@@ -15,12 +15,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
-#include <map>
 
-#include "io/file.h"
-#include "io/safetensors.h"
 #include "model/forward_harness.h"
+#include "model/golden_file.h"
 
 namespace trimeter {
 namespace {
@@ -29,13 +26,6 @@ constexpr double kOrders = 4;
 constexpr EngineLimits kLimits{
     .max_model_len = 256, .max_num_seqs = 8, .max_num_batched_tokens = 256, .block_size = 16};
 
-template <class T>
-std::vector<T> values_of(const TensorView& tensor) {
-  std::vector<T> values(static_cast<size_t>(tensor.n_elements()));
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
-
 struct GoldenSeq {
   std::vector<int32_t> tokens, positions;
   std::vector<float> logits;  // [positions, vocab]
@@ -43,15 +33,13 @@ struct GoldenSeq {
 };
 
 std::vector<GoldenSeq> read_golden(const std::string& model) {
-  const MappedFile file(source_dir() / "tests/golden/logits" / model / "golden.safetensors");
-  std::map<std::string, TensorView> tensors;
-  for (const TensorView& tensor : parse_safetensors(file.bytes(), file.path().string())) tensors[tensor.name] = tensor;
+  const GoldenFile golden(source_dir() / "tests/golden/logits" / model / "golden.safetensors");
   std::vector<GoldenSeq> seqs;
-  for (int i = 0; tensors.count(fmt::format("tokens.{}", i)); ++i) {
-    const auto of = [&](const char* what) { return tensors.at(fmt::format("{}.{}", what, i)); };
-    const std::vector<float> errors = values_of<float>(of("errors"));
-    seqs.push_back({values_of<int32_t>(of("tokens")), values_of<int32_t>(of("positions")),
-                    values_of<float>(of("logits")), errors.at(0), errors.at(1), errors.at(2), errors.at(3)});
+  for (int i = 0; golden.has(fmt::format("tokens.{}", i)); ++i) {
+    const auto of = [&](const char* what) { return fmt::format("{}.{}", what, i); };
+    const std::vector<float> errors = golden.values<float>(of("errors"));
+    seqs.push_back({golden.values<int32_t>(of("tokens")), golden.values<int32_t>(of("positions")),
+                    golden.values<float>(of("logits")), errors.at(0), errors.at(1), errors.at(2), errors.at(3)});
   }
   return seqs;
 }

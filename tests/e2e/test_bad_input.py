@@ -284,6 +284,7 @@ def test_outputs_that_cannot_be_written(lab):
         foreign.write_text("not ours")
         lab.refused(["compare", lab.demo, *COMPARE, option, foreign], "--force")
         assert foreign.read_text() == "not ours"
+    lab.refused(["compare", lab.demo, *COMPARE, "--json", "one.out", "--markdown", "./one.out"], "one.out", "two files")
 
 
 def test_a_full_disk_for_the_record(lab):
@@ -345,6 +346,16 @@ def test_profile(lab):
     profile = lab.directory / "profile.json"
     profile.write_text("{\"schema\": 1}")
     lab.refused(["compare", lab.demo, *COMPARE, "--hardware", profile], profile, "name")
+    lab.ok("hardware", "--json", profile, "--force")
+    mine = json.loads(profile.read_text())
+    for field, value in ("isa", "sse2"), ("threads", mine["threads"] + 1):
+        profile.write_text(json.dumps({**mine, field: value}))
+        lab.refused(["compare", lab.demo, *COMPARE, "--hardware", profile], profile, field, str(value), str(mine[field]))
+    profile.write_text(json.dumps({**mine, "kernels": []}))
+    result = lab.ok("compare", lab.demo, *COMPARE, "--rounds", 5, "--prompts", 1, "--max-tokens", 2, "--no-quality",
+                    "--hardware", profile, "--json", "record.json")
+    assert "no kernels" in result.stderr and "machine while" not in result.stdout, result.stderr
+    assert "speed" not in json.loads((lab.directory / "record.json").read_text())["hardware"]
 
 
 def test_eval(lab):

@@ -40,6 +40,10 @@ def check_record(record):
         assert measured["kv_blocks"] == left // measured["block_bytes"] == run["predicted"]["kv_blocks"]
         assert measured["kv_blocks"] * measured["block_bytes"] == memory["kv_bytes"]
         assert ("ratio_to_baseline" in measured) == (run is not record["runs"][0])
+    speed = record["hardware"]["speed"]
+    assert len(speed["arithmetic"]["samples"]) == 6  # before each round and after the last
+    if "cpu_wait" in speed:
+        assert len(speed["cpu_wait"]["samples"]) == 5 and all(0 <= x <= 1 for x in speed["cpu_wait"]["samples"]), speed
     bf16, fp8, awq = (run["measured"] for run in record["runs"])
     assert record["kv_buffer_bytes"] == awq["memory"]["kv_bytes"]  # as the allocator has it
     assert awq["kv_blocks"] > fp8["kv_blocks"] > bf16["kv_blocks"]

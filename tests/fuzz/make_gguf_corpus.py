@@ -25,7 +25,7 @@ def value(type, content):
     return struct.pack("<I", type) + (string(content) if type == STRING else struct.pack(NUMBERS[type], content))
 
 
-def blocks(type, n, state=[1]):
+def blocks(type, n, state):
     """Rows of small weights that look like chance."""
     def chance():
         state[0] = (state[0] * 1103515245 + 12345) % (1 << 31)
@@ -45,6 +45,7 @@ class Model:
 
     def __init__(self, architecture="llama", type="q4_0", vocabulary=None):
         self.architecture = architecture
+        self.state = [1]  # of its own: a file does not depend on those before it
         self.metadata = {"general.architecture": (STRING, architecture)}
         for key, number in {"block_count": 1, "context_length": 64, "embedding_length": HIDDEN, "feed_forward_length": INNER,
                             "attention.head_count": HEADS, "attention.head_count_kv": 1}.items():
@@ -78,7 +79,7 @@ class Model:
         n = 1
         for dim in shape:
             n *= dim
-        self.tensors[name] = (shape, type, blocks(type, n) if data is None else data)
+        self.tensors[name] = (shape, type, blocks(type, n, self.state) if data is None else data)
         return self
 
     def bytes(self):
@@ -131,6 +132,8 @@ def qwen2():
 def good():
     yield "ok_llama", Model(type="q8_0", vocabulary=sentencepiece())
     yield "ok_qwen2", qwen2().add("output.weight", [258, HIDDEN], "q8_0")
+    yield "ok_factor_without_type", with_tokens().set("rope.scaling.factor", (F32, 4.0))
+    yield "ok_scale_linear", with_tokens().set("rope.scale_linear", (F32, 4.0))
     yield "ok_mixed", with_tokens().add("blk.0.ffn_up.weight", [INNER, HIDDEN], "q8_0")
 
 

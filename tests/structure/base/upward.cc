@@ -1,0 +1,3 @@
+#include "engine/engine.h"
+#include <engine/engine.h>
+#include "../cli/common.h"
