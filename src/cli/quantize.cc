@@ -71,15 +71,16 @@ Document document_of(const Quantized& quantized, const std::string& title) {
   return document;
 }
 
-void read_calibration(Flags& flags) {
+void read_calibration(Flags& flags, const Format& format) {
   QuantizeOptions& options = flags.options;
   if (!flags.calibration.empty())
     options.calibration = read_texts_of(flags.calibration);
-  else if (options.keep_worst > 0 || needs_calibration(format(options.format)))
+  else if (options.keep_worst > 0 || needs_calibration(format))
     options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
   if (flags.samples > 0 && options.calibration.empty())
-    throw Error(Errc::kBadArgument, "--samples: format {} looks at no texts; --calibration FILE gives it some",
-                options.format);
+    throw Error(Errc::kBadArgument,
+                "--samples: format {} with algorithm {} looks at no texts; --calibration FILE gives it some",
+                options.format, format.algorithm);
   if (flags.samples > 0 && options.calibration.size() > static_cast<size_t>(flags.samples))
     options.calibration.resize(static_cast<size_t>(flags.samples));
 }
@@ -87,12 +88,10 @@ void read_calibration(Flags& flags) {
 // A GGUF file: one type, or one of llama-quantize's mixtures, without calibration.
 void quantize_to_gguf(const Flags& flags, const Format& format) {
   const QuantizeOptions& options = flags.options;
-  check_options(options, format);
-  if (options.group_size != 0 || !options.keep_16bit.empty() || options.keep_worst > 0 || !flags.calibration.empty() ||
-      flags.samples > 0 || !options.container.empty() || format.kv_dtype)
+  if (options.keep_worst > 0 || !flags.calibration.empty() || flags.samples > 0)
     throw Error(Errc::kBadArgument,
-                "{}: a GGUF file's types are those of its mixture: --group-size, --keep-16bit, --keep-worst, "
-                "--calibration, --samples, --container and a KV cache in 8 bits have no place",
+                "{}: --keep-worst, --calibration and --samples have no place: a GGUF file's types are those of its "
+                "mixture, its codes the nearest",
                 format.name);
   if (options.output.extension() != ".gguf")
     throw Error(Errc::kBadArgument, "{}: wanted the name of a .gguf file", options.output.string());
@@ -110,9 +109,10 @@ void quantize_to_gguf(const Flags& flags, const Format& format) {
 
 void quantize(Flags& flags) {
   QuantizeOptions& options = flags.options;
-  if (const Format wanted = format(options.format); wanted.container == "gguf") return quantize_to_gguf(flags, wanted);
+  const Format wanted = recipe_format(options);
+  if (wanted.container == "gguf") return quantize_to_gguf(flags, wanted);
   check_output_directory(options.output, options.force);
-  read_calibration(flags);
+  read_calibration(flags, wanted);
   if (flags.threads > 0) options.threads = std::make_shared<ThreadPool>(flags.threads);
   Progress progress = stderr_progress();
   options.on_progress = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
@@ -137,10 +137,17 @@ void add_quantize(CLI::App& program) {
       "texts: JSON lines with a \"text\", or paragraphs [the project's own, where the format needs them]");
   command->add_option("--samples", flags->samples, "use the first so many of them [all]")
       ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--scheme", options.scheme, "grid and scales of the codes, such as int8_static [the format's]");
+  command->add_option("--algorithm", options.algorithm,
+                      "what chooses the codes: amax, rtn, calibration, awq, gptq, smoothquant, smoothquant+gptq [the "
+                      "format's]");
   command->add_option("--container", options.container,
                       "layout of the files: autoawq, gptq, gptq-v2, compressed-tensors or vllm-fp8 [the format's]");
   command->add_option("--group-size", options.group_size, "inputs that share a scale; -1: all [the format's]")
       ->check(CLI::Number & !CLI::IsMember({"0"}));
+  command->add_flag_function(
+      "--zero-points,!--no-zero-points", [&options](int64_t given) { options.zero_points = given > 0; },
+      "codes from the least value to the largest, or symmetric about 0 [the format's]");
   command->add_option("--keep-16bit", options.keep_16bit,
                       "leave linears with such names in 16 bits, such as '*.0.mlp.down_proj'; may be repeated");
   command
@@ -177,6 +184,8 @@ void add_quantize(CLI::App& program) {
       "  trimeter quantize models/demo --format gguf-q4_k -o demo.gguf\n"
       "  trimeter quantize models/demo --format gptq --act-order --group-size 64 -o demo-gptq\n"
       "  trimeter quantize models/demo --format awq+kv-fp8 --container compressed-tensors -o demo-awq-kv\n"
+      "  trimeter quantize models/demo --format int8 --algorithm smoothquant+gptq --alpha 0.5 -o demo-int8\n"
+      "  trimeter quantize models/demo --format fp8-static --scheme fp8_e4m3_static -o demo-fp8-static\n"
       "  trimeter quantize models/demo --format fp8 --keep-16bit '*.down_proj' -o demo-fp8");
   command->callback([flags] { quantize(*flags); });
 }

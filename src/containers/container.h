@@ -50,7 +50,8 @@ class Container {
 
 std::string module_of(const LinearPart& part);  // "model.layers.0.self_attn.q_proj"
 std::span<const Container* const> all_containers();
-const Container* find_container(std::string_view name);  // nullptr: none of quantized linears ("safetensors")
+inline constexpr std::string_view kDenseContainer = "safetensors";  // of floats alone: no Container
+const Container* find_container(std::string_view name);             // nullptr: none of quantized linears
 
 // The container and the matrices of a linear in a format whose tensors are in a container; empty if the format holds
 // this linear in floats.

@@ -23,6 +23,8 @@ constexpr Row kRows[] = {
     {"int8", {.bits = 8, .scales = Scales::kChannel, .inputs = Inputs::kPerToken}},
     {"int8_static", {.bits = 8, .scales = Scales::kChannel, .inputs = Inputs::kStatic}},
     {"int8w", {.bits = 8, .scales = Scales::kChannel}},
+    {"int8w_g32", {.bits = 8, .group_size = 32}},
+    {"int8w_g64", {.bits = 8, .group_size = 64}},
     {"int8w_g128", {.bits = 8, .group_size = 128}},
     {"int4_g32", {.group_size = 32}},
     {"int4_g64", {.group_size = 64}},

@@ -59,7 +59,7 @@ std::vector<TensorInfo> planned_tensors(const ModelSpec& spec, const Format& for
 
 void check_container(const ModelSpec& spec, const Format& format) {
   const Container* container = find_container(format.container);
-  if (container == nullptr && format.container != "safetensors")
+  if (container == nullptr && format.container != kDenseContainer)
     throw Error(Errc::kUnsupported, "format {}: its container is '{}', which cannot be written", format.name,
                 format.container);
   for (const LinearSpec& linear : spec.linears())
@@ -69,6 +69,7 @@ void check_container(const ModelSpec& spec, const Format& format) {
         throw Error(Errc::kUnsupported, "format {} in {}: {}: {}", format.name, format.container, matrix.module,
                     reason);
     }
+  if (container != nullptr) container->config(spec, format);  // throws for a mix that it has no words for
 }
 
 class Writer {

@@ -110,16 +110,29 @@ class QuantizeTest : public ::testing::Test {
 
 // Bit for bit where no scale was folded into a norm: files hold norms in the model's own dtype.
 TEST_F(QuantizeTest, AWrittenDirectoryIsTheFormatInMemory) {
-  std::vector<QuantizeOptions> recipes = {options("fp8+kv-fp8"), options("gptq"), options("fp8-static"),
-                                          options("bf16+kv-fp8")};
+  std::vector<QuantizeOptions> recipes = {options("fp8+kv-fp8"),  options("gptq"),        options("fp8-static"),
+                                          options("bf16+kv-fp8"), options("fp8-channel"), options("fp8-block"),
+                                          options("fp8-static"),  options("int8-static"), options("w8a16"),
+                                          options("awq"),         options("int8"),        options("w4a16")};
   recipes[1].group_size = 64;
   recipes[1].act_order = recipes[1].search_range = true;
   recipes[1].damp = 0.05;
   recipes[2].activation_scale = ActivationOptions::Range::kPercentile;
   recipes[2].percentile = 99;
   recipes[3].container = "compressed-tensors";
+  recipes[6].scheme = "fp8_e4m3_static";
+  recipes[7].algorithm = "rtn";
+  recipes[7].activation_scale = ActivationOptions::Range::kAmax;
+  recipes[8].group_size = 64;
+  recipes[8].algorithm = "gptq";
+  recipes[8].container = "gptq";
+  recipes[9].scheme = "int8w_g32";
+  recipes[9].algorithm = "rtn";
+  recipes[9].container = "compressed-tensors";
+  recipes[10].algorithm = "gptq";
+  recipes[11].zero_points = true;
   for (const QuantizeOptions& recipe : recipes) {
-    SCOPED_TRACE(recipe.format);
+    SCOPED_TRACE(fmt::format("{} {} {}", recipe.format, recipe.scheme, recipe.algorithm));
     const std::vector<float> want = loaded_logits(recipe);
     const KvScale scale = kv_scale_;
     const Quantized quantized = run_quantize(recipe);
@@ -133,18 +146,33 @@ TEST_F(QuantizeTest, AWrittenDirectoryIsTheFormatInMemory) {
   }
 }
 
-TEST_F(QuantizeTest, AwqWithAnFp8KvCacheIsWrittenWithItsScales) {
-  QuantizeOptions recipe = options("awq+kv-fp8");
-  recipe.container = "compressed-tensors";
+TEST_F(QuantizeTest, FoldedScalesAreWrittenWithTheNorms) {
+  std::vector<QuantizeOptions> recipes = {options("awq+kv-fp8"), options("int8"), options("int8")};
+  recipes[0].container = "compressed-tensors";
+  recipes[1].algorithm = "smoothquant+gptq";
+  recipes[1].alpha = 0.5;
+  recipes[1].damp = 0.02;
+  recipes[2].scheme = "int8_static";
+  recipes[2].activation_scale = ActivationOptions::Range::kAmax;
   const std::vector<float> base = logits(model_.path(), format("bf16"), {});
-  const std::vector<float> want = loaded_logits(recipe);
-  const KvScale scale = kv_scale_;
-  run_quantize(recipe);
-  const std::vector<float> got = written_logits();
-  EXPECT_EQ(checkpoint_format(out_.path() / "model", spec_)->kv_dtype, DType::kF8E4M3);
-  EXPECT_EQ(kv_scale_.k, scale.k);
-  EXPECT_EQ(kv_scale_.v, scale.v);
-  EXPECT_LT(mean_kld(want, got), 0.02 * mean_kld(base, want));  // what rounding a folded norm to bf16 does
+  for (const QuantizeOptions& recipe : recipes) {
+    SCOPED_TRACE(fmt::format("{} {} {}", recipe.format, recipe.scheme, recipe.algorithm));
+    const std::vector<float> want = loaded_logits(recipe);
+    const KvScale scale = kv_scale_;
+    const Format written = run_quantize(recipe).plan.format;
+    const std::vector<float> got = written_logits();
+    const Format read = *checkpoint_format(out_.path() / "model", spec_);
+    EXPECT_EQ(read.scheme, written.scheme);
+    EXPECT_EQ(read.kv_dtype, written.kv_dtype);
+    if (read.kv_dtype) {
+      EXPECT_EQ(kv_scale_.k, scale.k);
+      EXPECT_EQ(kv_scale_.v, scale.v);
+    }
+    // What rounding a folded norm to bf16 does. With activations in int8 of step s a change d, |d| < s, is one of a
+    // whole step in |d| / s of them: a square of |d| s to s^2 / 12 of the rounding itself, and s is near 12 d here.
+    const double share = scheme(written.scheme).info().activation == DType::kI8 ? 1 : 0.02;
+    EXPECT_LT(mean_kld(want, got), share * mean_kld(base, want));
+  }
 }
 
 TEST_F(QuantizeTest, ADryRunSaysWhatIsThenWritten) {
@@ -182,7 +210,7 @@ std::string message_of(const QuantizeRecipe& recipe, const ModelSpec& spec) {
 
 TEST_F(QuantizeTest, OptionsWithoutAUseAreRefusedByName) {
   const std::pair<QuantizeRecipe, const char*> cases[] = {
-      {{.format = "awq", .alpha = 0.5}, "--alpha: format awq has no use for it; wanted int8"},
+      {{.format = "awq", .alpha = 0.5}, "--alpha: format awq has no use for it; wanted int8 or int8-static"},
       {{.format = "int8", .alpha = 1.5}, "--alpha 1.5: wanted a number in [0, 1]"},
       {{.format = "awq", .act_order = true}, "--act-order: format awq has no use for it; wanted gptq"},
       {{.format = "w4a16", .search_range = true}, "--search-range: format w4a16 has no use for it; wanted gptq"},
@@ -191,14 +219,47 @@ TEST_F(QuantizeTest, OptionsWithoutAUseAreRefusedByName) {
       {{.format = "gptq", .static_groups = true},
        "--static-groups: wanted --act-order with it: groups in order are static anyway"},
       {{.format = "fp8", .activation_scale = ActivationOptions::Range::kAmax},
-       "--activation-scale: format fp8 has no use for it; wanted fp8-static"},
+       "--activation-scale: format fp8 has no use for it; wanted fp8-static or int8-static"},
       {{.format = "fp8-static", .percentile = 99.0}, "--percentile: wanted --activation-scale percentile with it"},
       {{.format = "fp8", .group_size = 128}, "--group-size 128: the scheme of fp8 has no groups"},
       {{.format = "awq", .group_size = -2}, "--group-size -2: wanted a positive number, or -1 for a whole row"},
       {{.format = "awq", .group_size = 48},
        "--group-size 48: there is no scheme for int4 weights per-group(48) with zero points, 16-bit activations"},
       {{.format = "awq", .container = "exl2"},
-       "--container exl2: there is no such container; there are autoawq, gptq, gptq-v2, compressed-tensors, vllm-fp8"},
+       "--container exl2: there is no such container; there are safetensors, autoawq, gptq, gptq-v2, "
+       "compressed-tensors, vllm-fp8"},
+      {{.format = "awq", .algorithm = "hqq"},
+       "--algorithm hqq: there is no such algorithm; there are none, amax, rtn, calibration, awq, gptq, smoothquant, "
+       "smoothquant+gptq"},
+      {{.format = "awq", .algorithm = "stored"},
+       "--algorithm stored: there is no such algorithm; there are none, amax, rtn, calibration, awq, gptq, "
+       "smoothquant, smoothquant+gptq"},
+      {{.format = "fp8", .algorithm = "gptq"},
+       "format fp8: algorithm gptq makes no sense on scheme fp8_e4m3: its codes are no integers"},
+      {{.format = "bf16", .algorithm = "awq"},
+       "format bf16: algorithm awq makes no sense on scheme bf16: it has no codes with scales to choose"},
+      {{.format = "bf16", .scheme = "int8"},
+       "format bf16: algorithm none makes no sense on scheme int8: somebody has to choose its codes"},
+      {{.format = "w4a16", .algorithm = "smoothquant"},
+       "format w4a16: algorithm smoothquant makes no sense on scheme int4_g128: its activations stay in 16 bits"},
+      {{.format = "int8", .algorithm = "calibration"},
+       "format int8: algorithm calibration makes no sense on scheme int8: its activations have no static scale"},
+      {{.format = "int8", .algorithm = "gptq", .alpha = 0.5},
+       "--alpha: format int8 as gptq on int8 has no use for it; wanted int8 or int8-static"},
+      {{.format = "int8-static", .scheme = "int8", .activation_scale = ActivationOptions::Range::kAmax},
+       "--activation-scale: format int8-static as smoothquant on int8 has no use for it; wanted fp8-static or "
+       "int8-static"},
+      {{.format = "w8a16", .zero_points = true},
+       "--zero-points: there is no scheme for int8 weights per-channel with zero points, 16-bit activations"},
+      {{.format = "bf16", .zero_points = false}, "--no-zero-points: the scheme of bf16 has no codes"},
+      {{.format = "gguf-q8_0", .scheme = "int8"},
+       "gguf-q8_0: --scheme has no place: a GGUF file's types are those of its mixture"},
+      {{.format = "gguf-q8_0", .algorithm = "rtn"},
+       "gguf-q8_0: --algorithm has no place: a GGUF file's types are those of its mixture"},
+      {{.format = "gguf-q8_0", .container = "gptq"},
+       "gguf-q8_0: --container has no place: a GGUF file's types are those of its mixture"},
+      {{.format = "gguf-q8_0+kv-fp8"},
+       "gguf-q8_0+kv-fp8: a KV cache in 8 bits has no place: a GGUF file's types are those of its mixture"},
       {{.format = "awq+kv-fp8"},
        "format awq+kv-fp8: autoawq has no place for the scales of an fp8 KV cache; --container compressed-tensors has "
        "one"},
@@ -206,9 +267,17 @@ TEST_F(QuantizeTest, OptionsWithoutAUseAreRefusedByName) {
        "format fp8+kv-int8: checkpoints have no words for such a KV cache: it is chosen when the model runs"},
   };
   for (const auto& [recipe, wanted] : cases) EXPECT_EQ(message_of(recipe, spec_), wanted);
-  QuantizeOptions fp8 = options("fp8");
-  fp8.container = "autoawq";
-  EXPECT_THROW(run_quantize(fp8), Error);
+  for (const char* schemes : {"int3", "ggml_q4_0"})
+    EXPECT_TRUE(
+        message_of({.format = "int8", .scheme = schemes}, spec_)
+            .starts_with(fmt::format("--scheme {}: there is no such scheme outside GGUF; there are bf16,", schemes)));
+  for (const Format& row : all_formats()) EXPECT_EQ(message_of({.format = row.name}, spec_), "accepted") << row.name;
+  for (const auto& [format, container] : {std::pair("fp8", "autoawq"), {"bf16", "autoawq"}, {"awq", "safetensors"}}) {
+    QuantizeOptions refused = options(format);
+    refused.container = container;
+    refused.dry_run = true;
+    EXPECT_THROW(run_quantize(refused), Error) << format << " in " << container;
+  }
   EXPECT_TRUE(fs::is_empty(out_.path()));
 }
 

@@ -17,12 +17,26 @@ bool smooths(const Format& format) { return find_algorithm(format).scaling == Sc
 bool is_gptq(const Format& format) { return find_algorithm(format).rounding == Rounding::kGptq; }
 bool has_static_inputs(const Format& format) { return scheme(format.scheme).info().static_input; }
 
+bool is_dense(const Scheme& scheme) {
+  const DType dtypes[] = {DType::kBF16, DType::kF16, DType::kF32};
+  return std::any_of(std::begin(dtypes), std::end(dtypes),
+                     [&](DType dtype) { return &dense_scheme(dtype) == &scheme; });
+}
+bool in_gguf(const Format& format) { return format.container == "gguf"; }
+
+// A format as it was named, or what became of it.
+std::string described(const Format& format) {
+  const Format named = trimeter::format(format.name);
+  if (named.scheme == format.scheme && named.algorithm == format.algorithm) return format.name;
+  return fmt::format("{} as {} on {}", format.name, format.algorithm, format.scheme);
+}
+
 void want_use(bool given, const char* option, const Format& format, bool (*has_use)(const Format&)) {
   if (!given || has_use(format)) return;
   std::vector<std::string> names;
   for (const Format& row : all_formats())
     if (has_use(row)) names.push_back(row.name);
-  throw Error(Errc::kBadArgument, "{}: format {} has no use for it; wanted {}", option, format.name,
+  throw Error(Errc::kBadArgument, "{}: format {} has no use for it; wanted {}", option, described(format),
               fmt::join(names, " or "));
 }
 
@@ -36,20 +50,64 @@ void want_range(const std::optional<double>& value, const char* option, double l
 }
 
 // The format's scheme with other traits.
-void set_scheme(Format& format, const SchemeTraits& traits, const std::string& option) {
+void set_traits(Format& format, const SchemeTraits& traits, const std::string& option) {
   format.scheme = scheme_of(traits, option).info().name;
+}
+
+template <class Named>
+std::string names_of(const Named& all) {
+  std::vector<std::string_view> names;
+  for (const auto& one : all) names.push_back(one.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+void set_scheme(Format& format, const std::string& wanted) {
+  std::vector<SchemeInfo> known;
+  for (const Scheme* scheme : all_schemes())
+    if (is_dense(*scheme) || traits_of(*scheme) != nullptr) known.push_back(scheme->info());
+  if (std::none_of(known.begin(), known.end(), [&](const SchemeInfo& info) { return info.name == wanted; }))
+    throw Error(Errc::kBadArgument, "--scheme {}: there is no such scheme outside GGUF; there are {}", wanted,
+                names_of(known));
+  format.scheme = wanted;
+}
+
+void set_algorithm(Format& format, const std::string& wanted) {
+  const std::span<const Algorithm> known = all_algorithms();
+  if (std::none_of(known.begin(), known.end(), [&](const Algorithm& algorithm) { return algorithm.name == wanted; }))
+    throw Error(Errc::kBadArgument, "--algorithm {}: there is no such algorithm; there are {}", wanted,
+                names_of(known));
+  format.algorithm = wanted;
+}
+
+void set_container(Format& format, const std::string& name) {
+  if (find_container(name) == nullptr && name != kDenseContainer) {
+    std::vector<std::string_view> names = {kDenseContainer};
+    for (const Container* container : all_containers()) names.push_back(container->name());
+    throw Error(Errc::kBadArgument, "--container {}: there is no such container; there are {}", name,
+                fmt::join(names, ", "));
+  }
+  format.container = name;
 }
 
 void set_group_size(Format& format, int64_t group_size) {
   const std::string option = fmt::format("--group-size {}", group_size);
   const SchemeTraits* found = traits_of(scheme(format.scheme));
   if (found == nullptr || found->type != SchemeTraits::Type::kInt || found->inputs != SchemeTraits::Inputs::k16Bit)
-    throw Error(Errc::kBadArgument, "{}: the scheme of {} has no groups", option, format.name);
+    throw Error(Errc::kBadArgument, "{}: the scheme of {} has no groups", option, described(format));
   if (group_size < -1) throw Error(Errc::kBadArgument, "{}: wanted a positive number, or -1 for a whole row", option);
   SchemeTraits traits = *found;
   traits.scales = group_size < 0 ? SchemeTraits::Scales::kChannel : SchemeTraits::Scales::kGroup;
   traits.group_size = std::max<int64_t>(group_size, 0);
-  set_scheme(format, traits, option);
+  set_traits(format, traits, option);
+}
+
+void set_zero_points(Format& format, bool zero_points) {
+  const char* option = zero_points ? "--zero-points" : "--no-zero-points";
+  const SchemeTraits* found = traits_of(scheme(format.scheme));
+  if (found == nullptr) throw Error(Errc::kBadArgument, "{}: the scheme of {} has no codes", option, described(format));
+  SchemeTraits traits = *found;
+  traits.zero_points = zero_points;
+  set_traits(format, traits, option);
 }
 
 // Of a whole row the order needs no saying; static groups are of neighbours.
@@ -57,17 +115,28 @@ void set_act_order(Format& format) {
   SchemeTraits traits = *traits_of(scheme(format.scheme));
   if (traits.scales != SchemeTraits::Scales::kGroup) return;
   traits.act_order = true;
-  set_scheme(format, traits, "--act-order");
+  set_traits(format, traits, "--act-order");
 }
 
-void set_container(Format& format, const std::string& name) {
-  if (find_container(name) == nullptr) {
-    std::vector<std::string_view> names;
-    for (const Container* container : all_containers()) names.push_back(container->name());
-    throw Error(Errc::kBadArgument, "--container {}: there is no such container; there are {}", name,
-                fmt::join(names, ", "));
-  }
-  format.container = name;
+void check_gguf(const QuantizeRecipe& recipe, const Format& format) {
+  const std::pair<bool, const char*> options[] = {{!recipe.scheme.empty(), "--scheme"},
+                                                  {!recipe.algorithm.empty(), "--algorithm"},
+                                                  {!recipe.container.empty(), "--container"},
+                                                  {recipe.group_size != 0, "--group-size"},
+                                                  {recipe.zero_points.has_value(), "--zero-points"},
+                                                  {!recipe.keep_16bit.empty(), "--keep-16bit"},
+                                                  {format.kv_dtype.has_value(), "a KV cache in 8 bits"}};
+  for (const auto& [given, option] : options)
+    if (given)
+      throw Error(Errc::kBadArgument, "{}: {} has no place: a GGUF file's types are those of its mixture", format.name,
+                  option);
+}
+
+void check_algorithm(const Format& format) {
+  const std::string reason = refuses(find_algorithm(format), scheme(format.scheme));
+  if (!reason.empty())
+    throw Error(Errc::kBadArgument, "format {}: algorithm {} makes no sense on scheme {}: {}", format.name,
+                format.algorithm, format.scheme, reason);
 }
 
 void check_kv_cache(const Format& format) {
@@ -82,8 +151,6 @@ void check_kv_cache(const Format& format) {
               "format {}: {} has no place for the scales of an fp8 KV cache; --container compressed-tensors has one",
               format.name, format.container);
 }
-
-}  // namespace
 
 void check_options(const QuantizeRecipe& recipe, const Format& format) {
   want_use(recipe.alpha.has_value(), "--alpha", format, smooths);
@@ -102,13 +169,29 @@ void check_options(const QuantizeRecipe& recipe, const Format& format) {
     throw Error(Errc::kBadArgument, "--percentile: wanted --activation-scale percentile with it");
 }
 
-Format recipe_format(const QuantizeRecipe& recipe, const ModelSpec& model) {
+}  // namespace
+
+Format recipe_format(const QuantizeRecipe& recipe) {
   Format format = trimeter::format(recipe.format);
-  check_options(recipe, format);
-  if (recipe.group_size != 0) set_group_size(format, recipe.group_size);
-  if (recipe.act_order && !recipe.static_groups) set_act_order(format);
+  if (in_gguf(format)) {
+    check_gguf(recipe, format);
+    check_options(recipe, format);
+    return format;
+  }
+  if (!recipe.scheme.empty()) set_scheme(format, recipe.scheme);
+  if (!recipe.algorithm.empty()) set_algorithm(format, recipe.algorithm);
   if (!recipe.container.empty()) set_container(format, recipe.container);
+  if (recipe.group_size != 0) set_group_size(format, recipe.group_size);
+  if (recipe.zero_points) set_zero_points(format, *recipe.zero_points);
+  check_algorithm(format);
+  check_options(recipe, format);
+  if (recipe.act_order && !recipe.static_groups) set_act_order(format);
   check_kv_cache(format);
+  return format;
+}
+
+Format recipe_format(const QuantizeRecipe& recipe, const ModelSpec& model) {
+  Format format = recipe_format(recipe);
   return recipe.keep_16bit.empty() ? format : keep_16bit(model, std::move(format), recipe.keep_16bit);
 }
 

@@ -38,7 +38,7 @@ int64_t first_difference(const std::vector<float>& a, const std::vector<float>& 
 }
 
 ModelWeights load(const std::filesystem::path& directory, const Format& row, ThreadPool& pool) {
-  return load_weights(directory, make_model_spec(read_hf_config(directory)), row, {}, pool);
+  return load_weights(directory, make_model_spec(read_hf_config(directory)), row, rtn_options(), pool);
 }
 
 const std::filesystem::path kTiny = source_dir() / "tests/golden/logits/qwen2_untied";

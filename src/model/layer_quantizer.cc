@@ -11,8 +11,10 @@
 namespace trimeter {
 namespace {
 
-constexpr Algorithm kAlgorithms[] = {{"none", Scaling::kNone, Rounding::kNearest, false},
-                                     {kStoredAlgorithm, Scaling::kNone, Rounding::kNearest, false},
+constexpr std::string_view kNoAlgorithm = "none";
+// The first is no user's.
+constexpr Algorithm kAlgorithms[] = {{kStoredAlgorithm, Scaling::kNone, Rounding::kNearest, false},
+                                     {kNoAlgorithm, Scaling::kNone, Rounding::kNearest, false},
                                      {"amax", Scaling::kNone, Rounding::kNearest, false},
                                      {"rtn", Scaling::kNone, Rounding::kNearest, false},
                                      {"calibration", Scaling::kNone, Rounding::kNearest, true},
@@ -37,6 +39,21 @@ const Algorithm& find_algorithm(const Format& format) {
   for (const Algorithm& algorithm : kAlgorithms)
     if (algorithm.name == format.algorithm) return algorithm;
   throw Error(Errc::kUnsupported, "format {}: there is no algorithm '{}'", format.name, format.algorithm);
+}
+
+std::span<const Algorithm> all_algorithms() { return std::span(kAlgorithms).subspan(1); }
+
+std::string refuses(const Algorithm& algorithm, const Scheme& scheme) {
+  const SchemeInfo& info = scheme.info();
+  const bool is_nearest = algorithm.scaling == Scaling::kNone && algorithm.rounding == Rounding::kNearest;
+  if (traits_of(scheme) == nullptr)
+    return algorithm.name == kNoAlgorithm ? "" : "it has no codes with scales to choose";
+  if (algorithm.name == kNoAlgorithm) return "somebody has to choose its codes";
+  if (algorithm.needs_gram() && info.grid == nullptr) return "its codes are no integers";
+  if (algorithm.scaling == Scaling::kSmoothQuant && info.activation != DType::kI8 && info.activation != DType::kF8E4M3)
+    return "its activations stay in 16 bits";
+  if (is_nearest && algorithm.needs_calibration && !info.static_input) return "its activations have no static scale";
+  return "";
 }
 
 // One linear in work: its weight and bias in float, changed by folds and clipping until codes are chosen.

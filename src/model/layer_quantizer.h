@@ -1,5 +1,7 @@
 // One layer through a format's algorithm; model/quantize.h says what that does.
 #pragma once
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +22,10 @@ struct Algorithm {
 };
 // Throws Error(kUnsupported) if there is no such algorithm.
 const Algorithm& find_algorithm(const Format& format);
+// Those that a user can name.
+std::span<const Algorithm> all_algorithms();
+// Why it makes no sense on a scheme; empty if it does. ("activations are not quantized")
+std::string refuses(const Algorithm& algorithm, const Scheme& scheme);
 
 class LayerQuantizer {
  public:

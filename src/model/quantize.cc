@@ -34,7 +34,9 @@ void check_statistics(const Checkpoint& checkpoint, const LinearSpec& linear, co
 }  // namespace
 
 bool needs_calibration(const Format& format) {
-  return find_algorithm(format).needs_calibration || (format.kv_dtype == DType::kF8E4M3 && !is_stored(format));
+  if (is_stored(format)) return false;
+  return find_algorithm(format).needs_calibration || scheme(format.scheme).info().static_input ||
+         format.kv_dtype == DType::kF8E4M3;
 }
 
 std::vector<LinearError> QuantizationReport::ranking() const {

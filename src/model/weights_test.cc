@@ -57,7 +57,8 @@ TEST(Weights, MemoryIsTheLedgersToTheByte) {
   for (const Format& row : all_formats()) {
     const ModelSpec spec = spec_of(kDemo);
     const Format rtn = rtn_format(row, spec);
-    EXPECT_EQ(load_weights(kDemo, spec, rtn, {}, pool).memory().weights_bytes, weight_ledger(spec, rtn).weights_bytes)
+    EXPECT_EQ(load_weights(kDemo, spec, rtn, rtn_options(), pool).memory().weights_bytes,
+              weight_ledger(spec, rtn).weights_bytes)
         << row.name;
   }
 }

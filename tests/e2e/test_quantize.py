@@ -28,6 +28,33 @@ def test_a_written_directory_runs_as_its_format(lab):
     assert len(rows) >= 2 and rows[0][1:5] == rows[1][1:5], rows
 
 
+def test_every_format_is_read_back_under_its_name(lab):
+    for format in ("fp8-channel", "fp8-block", "fp8-static", "int8-static", "int8", "gptq"):
+        lab.ok("quantize", lab.demo, "--format", format, "-o", format)
+        result = lab.ok("generate", format, "-p", "The old sailor", "--max-tokens", 16, *DEVICE)
+        assert f"format={format}," in result.stderr and len(result.stdout) > 20, (format, result.stderr)
+        if format.startswith("fp8") or format == "gptq":  # nothing is folded into norms: the same bits
+            assert result.stdout == answer(lab, lab.demo, "--format", format), format
+
+
+def test_a_format_is_scheme_and_algorithm_and_container(lab):
+    for more, scheme, algorithm, container in [
+            (["fp8-static", "--scheme", "fp8_e4m3_static"], "fp8_e4m3_static", "calibration", "compressed-tensors"),
+            (["fp8", "--scheme", "fp8_e4m3_static", "--samples", 2], "fp8_e4m3_static", "amax", "vllm-fp8"),
+            (["int8", "--algorithm", "smoothquant+gptq", "--alpha", 0.5, "--damp", 0.02], "int8", "smoothquant+gptq",
+             "compressed-tensors"),
+            (["w8a16", "--group-size", 32, "--container", "gptq", "--algorithm", "gptq"], "int8w_g32", "gptq", "gptq"),
+            (["w8a16", "--group-size", 64, "--algorithm", "awq"], "int8w_g64", "awq", "compressed-tensors"),
+            (["w4a16", "--zero-points"], "int4_g128_zp", "rtn", "compressed-tensors"),
+            (["awq", "--no-zero-points", "--container", "gptq-v2"], "int4_g128", "awq", "gptq-v2"),
+            (["bf16", "--scheme", "fp16"], "fp16", "none", "safetensors")]:
+        out = lab.ok("quantize", lab.demo, "--format", *more, "-o", "there", "--force").stdout
+        assert f"{more[0]}: {scheme}, {algorithm}, written as {container}" in out, out
+        assert len(answer(lab, "there")) > 20
+    lab.refused(["quantize", lab.demo, "--format", "awq", "--algorithm", "rtn", "--samples", 2, "-o", "new"], "--samples",
+                "rtn")
+
+
 def test_a_dry_run_writes_nothing(lab):
     out = lab.ok("quantize", lab.demo, "--format", "awq", "--dry-run", "-o", "there").stdout
     assert "2,359,296" in out and not list(lab.directory.iterdir()), out
@@ -63,9 +90,14 @@ def test_a_kv_cache_in_8_bits(lab):
 def test_options_are_refused_by_name(lab):
     for format, *more in [("awq", "--alpha", 0.5), ("fp8", "--act-order"), ("awq", "--desc-act"), ("fp8", "--damp", 0.1),
                           ("awq", "--activation-scale", "amax"), ("fp8", "--samples", 4), ("awq", "--group-size", 48),
-                          ("awq", "--container", "exl2"), ("gguf-q8_0", "--act-order"), ("gguf-q8_0", "--container", "gptq")]:
+                          ("awq", "--container", "exl2"), ("gguf-q8_0", "--act-order"), ("gguf-q8_0", "--container", "gptq"),
+                          ("int8", "--algorithm", "hqq"), ("int8", "--scheme", "int3"), ("w8a16", "--zero-points"),
+                          ("gguf-q8_0", "--algorithm", "rtn"), ("gguf-q8_0", "--scheme", "int8")]:
         name = "--act-order" if more[0] == "--desc-act" else more[0]
         lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", *more], name)
+    for format, *more in [("fp8", "--algorithm", "gptq"), ("bf16", "--algorithm", "awq"), ("w4a16", "--algorithm", "smoothquant"),
+                          ("int8", "--container", "autoawq"), ("bf16", "--container", "autoawq"), ("awq", "--container", "safetensors")]:
+        lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", "--dry-run", *more], format, more[1])
     lab.refused(["quantize", lab.demo, "--format", "gguf-q8_0+kv-fp8", "-o", "there"], "gguf-q8_0+kv-fp8")
     lab.refused(["quantize", lab.demo, "--format", "fp8-static", "--activation-scale", "most", "-o", "there"], "most")
 

@@ -22,6 +22,8 @@ const Scheme& int8w(std::string_view name, std::string_view title, std::span<con
 }  // namespace
 
 const Scheme& int8w_scheme() { return int8w<0>("int8w", "W8A16 per-channel", int8w_kernel_table); }
+const Scheme& int8w_g32_scheme() { return int8w<32>("int8w_g32", "W8A16 per-group(32)", int8w_g32_kernel_table); }
+const Scheme& int8w_g64_scheme() { return int8w<64>("int8w_g64", "W8A16 per-group(64)", int8w_g64_kernel_table); }
 const Scheme& int8w_g128_scheme() { return int8w<128>("int8w_g128", "W8A16 per-group(128)", int8w_g128_kernel_table); }
 
 }  // namespace trimeter

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "schemes/kernel_test.h"
@@ -11,10 +12,11 @@ namespace {
 TEST(Int8W, EveryCodeDecodesExactlyOnEveryIsa) {
   const MatShape shape{256, 256};
   ThreadPool pool(2);
-  for (const char* scheme_name : {"int8w", "int8w_g128"})
+  for (const char* scheme_name : {"int8w", "int8w_g32", "int8w_g64", "int8w_g128"})
     for (const DType scale_dtype : {DType::kF16, DType::kBF16}) {
       const Scheme& scheme = trimeter::scheme(scheme_name);
-      const int64_t n_groups = scheme.info().group_size > 0 ? 2 : 1;
+      const int64_t group_size = scheme.info().group_size;
+      const int64_t n_groups = group_size > 0 ? shape.in / group_size : 1;
       CanonicalWeight weight;
       weight.shape = shape;
       weight.scale_dtype = scale_dtype;
@@ -43,7 +45,8 @@ TEST(Int8W, EveryCodeDecodesExactlyOnEveryIsa) {
 TEST(Int8W, BytesAreAByteAWeightAndTwoPerGroup) {
   EXPECT_EQ(scheme("int8w").bytes({64, 256}).values, 64 * 256);
   EXPECT_EQ(scheme("int8w").bytes({64, 256}).scales, 64 * 2);
-  EXPECT_EQ(scheme("int8w_g128").bytes({64, 256}).scales, 64 * 2 * 2);
+  for (const int group_size : {32, 64, 128})
+    EXPECT_EQ(scheme(fmt::format("int8w_g{}", group_size)).bytes({64, 256}).scales, 64 * 256 / group_size * 2);
 }
 
 }  // namespace

@@ -73,7 +73,8 @@ void prepare(const PrepareArgs& args) { prepare_bf16(args); }
 }  // namespace
 
 constinit const SchemeKernels int8w_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<ScaledRows<Decoder>>};
-constinit const SchemeKernels int8w_g128_kernels{kBf16Arithmetic, kBf16InputBytes, prepare,
-                                                 multiply<ScaledGroups<Decoder>>};
+constinit const SchemeKernels int8w_g32_kernels{kBf16Arithmetic, kBf16InputBytes, prepare,
+                                                multiply<ScaledGroups<Decoder>>};
+constinit const SchemeKernels int8w_g64_kernels = int8w_g32_kernels, int8w_g128_kernels = int8w_g32_kernels;
 
 }  // namespace trimeter::TM_ISA
