@@ -10,12 +10,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "containers/gguf_model.h"
+#include "containers/model_path.h"
 #include "lab/evaluation_set.h"
 #include "lab/sizes.h"
 #include "model/weights.h"
 #include "report/terminal.h"
-#include "spec/format.h"
 
 namespace trimeter {
 
@@ -57,7 +56,7 @@ EngineOptions DeviceFlags::engine_options() const {
 EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format) {
   EngineOptions options = flags.engine_options();
   options.format = format;
-  if (!format.empty() && !is_gguf(flags.model) && needs_calibration(trimeter::format(format)))
+  if (needs_calibration(engine_format(options, open_model_spec(flags.model))))
     options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
   return options;
 }

@@ -23,6 +23,9 @@ struct DeviceFlags {
   EngineOptions engine_options() const;
 };
 
+inline constexpr const char* kFormatHelp =
+    "a name from `trimeter formats`, or own+kv-fp8, own+kv-int8: as the checkpoint is, with a KV cache in 8 bits [own]";
+
 // engine_options() with the format, and the calibration texts that it needs.
 EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format);
 

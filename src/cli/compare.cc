@@ -86,7 +86,7 @@ void add_compare(CLI::App& program) {
   command
       ->add_option("--formats", flags->formats,
                    "names from `trimeter formats`, or directories and GGUF files of the model quantized already; "
-                   "the first is the baseline")
+                   "+kv-fp8 and +kv-int8 go with all of them; the first is the baseline")
       ->allow_extra_args(false)
       ->required();
   command->add_option("--objective", flags->objective, "throughput, latency, capacity or quality")
@@ -103,7 +103,8 @@ void add_compare(CLI::App& program) {
   command->footer(
       "Examples:\n"
       "  trimeter compare models/demo --formats bf16,fp8,awq --device-memory 64MiB\n"
-      "  trimeter compare models/demo --formats bf16,awq --objective capacity --json record.json --markdown report.md");
+      "  trimeter compare models/demo --formats bf16,awq --objective capacity --json record.json --markdown report.md\n"
+      "  trimeter compare models/demo --formats bf16,./demo-awq,./demo-awq+kv-fp8");
   command->callback([flags] { compare(*flags); });
 }
 

@@ -84,7 +84,7 @@ void add_eval(CLI::App& program) {
   command->add_option("--text", flags->text, "the text, UTF-8")->required();
   command->add_option("--context", flags->context, "tokens of a window [the model's length, at most 2048]")
       ->check(CLI::PositiveNumber);
-  command->add_option("--format", flags->format, "a name from `trimeter formats` [the checkpoint's dtype]");
+  command->add_option("--format", flags->format, kFormatHelp);
   flags->json_option =
       command->add_option("--json", flags->json, "JSON to this file, or to standard output")->expected(0, 1);
   command->add_flag("--force", flags->force, "overwrite a file that trimeter did not write");

@@ -101,7 +101,7 @@ void add_generate(CLI::App& program) {
   command->add_option("-p,--prompt", flags->prompt, "the prompt")->required();
   command->add_flag("--chat", flags->chat, "put the prompt through the model's chat template");
   command->add_option("--system", flags->system, "the chat's system message");
-  command->add_option("--format", flags->format, "a name from `trimeter formats` [the checkpoint's dtype]");
+  command->add_option("--format", flags->format, kFormatHelp);
   const char* group = "Sampling (vLLM's names; defaults from generation_config.json, else greedy)";
   SamplingParams& sampling = flags->sampling;
   command->add_option("--temperature", flags->temperature, "0: greedy")->group(group);

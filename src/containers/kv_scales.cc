@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "base/error.h"
@@ -33,6 +34,14 @@ bool is_kv_scale(const std::string& tensor) {
                                      ".k_proj.output_scale", ".v_proj.output_scale", ".q_proj.output_scale"})
     if (tensor.ends_with(end)) return true;
   return false;
+}
+
+bool has_kv_scales(const Checkpoint& checkpoint) {
+  return std::ranges::any_of(checkpoint.tensors(), [](const auto& entry) {
+    const std::string& tensor = entry.first;
+    return is_kv_scale(tensor) && !tensor.ends_with(".q_scale") && !tensor.ends_with(".q_proj.output_scale") &&
+           !tensor.ends_with(".prob_scale");
+  });
 }
 
 KvScale read_kv_scale(const Checkpoint& checkpoint, int layer) {

@@ -13,6 +13,9 @@ namespace trimeter {
 // of attention weights belong to attention in fp8 arithmetic; ours is in floats and has no use for them.
 bool is_kv_scale(const std::string& tensor);
 
+// Of the keys or values of any layer.
+bool has_kv_scales(const Checkpoint& checkpoint);
+
 // Throws Error(kNotFound) if the checkpoint has none for the layer's keys or values under any name (where vLLM warns
 // and takes 1), Error(kBadFile) for one that is not a positive number.
 KvScale read_kv_scale(const Checkpoint& checkpoint, int layer);

@@ -1,6 +1,7 @@
 #include "containers/model_path.h"
 
 #include "containers/gguf_model.h"
+#include "containers/kv_scales.h"
 #include "containers/stored_quantization.h"
 
 namespace trimeter {
@@ -16,6 +17,12 @@ Tokenizer open_tokenizer(const std::filesystem::path& model) {
 
 std::optional<Format> own_format(const std::filesystem::path& model, const ModelSpec& spec) {
   return is_gguf(model) ? GgufModel::open(model).format() : checkpoint_format(model, spec);
+}
+
+Format with_kv_cache(const std::filesystem::path& model, const Format& own, const KvFormat& kv) {
+  Format format = with_kv_format(own, kv);
+  format.kv_scales_stored = kv.dtype == DType::kF8E4M3 && !is_gguf(model) && has_kv_scales(Checkpoint::open(model));
+  return format;
 }
 
 }  // namespace trimeter

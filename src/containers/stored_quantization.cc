@@ -138,6 +138,7 @@ std::optional<Format> checkpoint_format(const fs::path& directory, const ModelSp
   for (const auto& [module, scheme] : schemes)
     if (scheme != (module == "lm_head" ? dense : format.scheme)) format.scheme_of_module[module] = scheme;
   if (stored.kv_fp8) format.kv_dtype = DType::kF8E4M3;
+  format.kv_scales_stored = stored.kv_fp8;
   format.name = row_name(format) + kv_name(format);
   format.summary = fmt::format("as the checkpoint has it: {} in {}", format.scheme, format.container);
   return format;

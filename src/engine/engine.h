@@ -14,9 +14,13 @@
 
 namespace trimeter {
 
+inline constexpr std::string_view kOwnFormat = "own";
+
 struct EngineOptions {
   std::filesystem::path model;  // a Hugging Face directory or a GGUF file
-  std::string format;           // a name of formats.def; empty: the checkpoint's own dtype or quantization
+  // A name of formats.def. Empty or "own": the checkpoint's own dtype or quantization; "own+kv-fp8", "own+kv-int8":
+  // with a KV cache in 8 bits.
+  std::string format;
 
   int64_t device_memory_bytes = 0;  // 0: a quarter of this machine's memory
   double utilization = 0.9;         // of it, as vLLM's gpu_memory_utilization

@@ -36,15 +36,23 @@ DeviceBudget device_budget(const EngineOptions& options) {
 }
 
 Format engine_format(const EngineOptions& options, const ModelSpec& spec) {
+  const std::string_view wanted = without_kv_format(options.format);
+  const bool is_own = options.format.empty() || wanted == kOwnFormat;
+  const KvFormat* kv = kv_format_of(options.format);
   if (std::optional<Format> stored = own_format(options.model, spec)) {
-    if (options.format.empty() || options.format == stored->name) return *std::move(stored);
+    if (options.format == stored->name) return *std::move(stored);
+    if (is_own || (kv != nullptr && wanted == without_kv_format(stored->name)))
+      return kv == nullptr ? *std::move(stored) : with_kv_cache(options.model, *stored, *kv);
     format(options.format);  // a name that is none is said to be none
-    throw Error(Errc::kBadArgument, "{}: the checkpoint is quantized already: wanted its own format, '{}', got '{}'",
-                options.model.string(), stored->name, options.format);
+    throw Error(Errc::kBadArgument,
+                "{}: the checkpoint is quantized already: wanted its own format, '{}', or that with a KV cache in 8 "
+                "bits, {}+kv-fp8 or {}+kv-int8, got '{}'",
+                options.model.string(), stored->name, kOwnFormat, kOwnFormat, options.format);
   }
-  if (!options.format.empty()) return with_gguf_mixture(format(options.format), spec);
+  if (!is_own) return with_gguf_mixture(format(options.format), spec);
   for (const Format& row : all_formats())
-    if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype) return row;
+    if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype)
+      return kv == nullptr ? row : with_kv_format(row, *kv);
   throw Error(Errc::kUnsupported, "{}: there is no format for a checkpoint of {}", options.model.string(),
               torch_name(spec.dtype));
 }

@@ -73,15 +73,29 @@ void check_same_model(const Subject& model, const Contender& other) {
   check_same_tokenizer(model, other.path);
 }
 
+bool is_path(const std::string& name) {
+  std::error_code ignored;
+  return name.find('/') != name.npos || is_gguf(name) || std::filesystem::is_directory(name, ignored);
+}
+
+// "DIR+kv-fp8": DIR in its own format with another KV cache, unless there is something of the whole name.
+void take_path(const std::string& name, EngineOptions& options) {
+  const std::filesystem::path model(without_kv_format(name));
+  options.model = name;
+  std::error_code ignored;
+  if (std::filesystem::exists(name, ignored) || !std::filesystem::exists(model, ignored)) return;
+  options.model = model;
+  options.format = fmt::format("{}+{}", kOwnFormat, kv_format_of(name)->name);
+}
+
 Contender make_contender(const EngineOptions& engine, const Subject& model, const std::string& name) {
   EngineOptions options = engine;
-  if (std::error_code ignored;
-      name.find('/') == name.npos && !is_gguf(name) && !std::filesystem::is_directory(name, ignored)) {
+  if (!is_path(name) && !is_path(std::string(without_kv_format(name)))) {
     options.format = name;
     return {name, model.directory, model.spec, engine_format(options, model.spec)};
   }
-  options.model = name;
-  Contender contender{name, name, open_model_spec(name), {}};
+  take_path(name, options);
+  Contender contender{name, options.model, open_model_spec(options.model), {}};
   check_same_model(model, contender);
   contender.format = engine_format(options, contender.spec);
   return contender;

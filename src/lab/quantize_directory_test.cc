@@ -264,7 +264,9 @@ TEST_F(QuantizeTest, OptionsWithoutAUseAreRefusedByName) {
        "format awq+kv-fp8: autoawq has no place for the scales of an fp8 KV cache; --container compressed-tensors has "
        "one"},
       {{.format = "fp8+kv-int8"},
-       "format fp8+kv-int8: checkpoints have no words for such a KV cache: it is chosen when the model runs"},
+       "format fp8+kv-int8: no checkpoint can ask for an int8 KV cache, whose scales are of each token: quantize to "
+       "'fp8', "
+       "then run that with --format own+kv-int8"},
   };
   for (const auto& [recipe, wanted] : cases) EXPECT_EQ(message_of(recipe, spec_), wanted);
   for (const char* schemes : {"int3", "ggml_q4_0"})

@@ -142,9 +142,11 @@ void check_algorithm(const Format& format) {
 void check_kv_cache(const Format& format) {
   if (!format.kv_dtype) return;
   if (format.kv_dtype != DType::kF8E4M3)
-    throw Error(Errc::kUnsupported,
-                "format {}: checkpoints have no words for such a KV cache: it is chosen when the model runs",
-                format.name);
+    throw Error(
+        Errc::kUnsupported,
+        "format {}: no checkpoint can ask for an int8 KV cache, whose scales are of each token: quantize to '{}', "
+        "then run that with --format own+kv-int8",
+        format.name, without_kv_format(format.name));
   const Container* container = find_container(format.container);
   if (container != nullptr && container->holds_kv_scales()) return;
   throw Error(Errc::kUnsupported,

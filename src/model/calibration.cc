@@ -35,8 +35,8 @@ float amax_of(const std::byte* data, DType dtype, int64_t n) {
 
 }  // namespace
 
-Calibration::Calibration(const Checkpoint& checkpoint, const ModelSpec& spec,
-                         const std::vector<std::vector<int32_t>>& sequences, bool with_gram, ThreadPool& pool)
+Calibration::Calibration(const ModelSpec& spec, Format format, const std::vector<std::vector<int32_t>>& sequences,
+                         ThreadPool& pool)
     : pool_(pool) {
   check_calibration(sequences, spec);
   EngineLimits limits{.max_model_len = 0, .max_num_seqs = 1, .block_size = kBlockSize};
@@ -56,13 +56,20 @@ Calibration::Calibration(const Checkpoint& checkpoint, const ModelSpec& spec,
   }
   limits.max_num_batched_tokens = static_cast<int32_t>(std::min<int64_t>(kPieceRows, std::ssize(tokens_)));
 
-  model_.spec = spec;
-  model_.spec.n_layers = 1;
-  model_.format = format(dense_scheme(spec.dtype).info().name);
+  format.kv_dtype = std::nullopt;
+  model_.spec = spec;  // its scratch is that of the widest layer
+  model_.format = std::move(format);
   model_.layers.resize(1);
-  layout_ = kv_layout(model_.spec, model_.format, kBlockSize);
+  layout_ = kv_layout(spec, model_.format, kBlockSize);
+  layout_.n_layers = 1;
   blocks_ = Buffer(std::ssize(block_table_) * layout_.block_bytes(), "calibration KV cache");
   forward_ = std::make_unique<Forward>(model_, limits, pool, active_isa());
+  hidden_.resize(std::ssize(tokens_) * spec.hidden_size);
+}
+
+Calibration::Calibration(const Checkpoint& checkpoint, const ModelSpec& spec,
+                         const std::vector<std::vector<int32_t>>& sequences, bool with_gram, ThreadPool& pool)
+    : Calibration(spec, format(dense_scheme(spec.dtype).info().name), sequences, pool) {
   forward_->observe([this, with_gram](int, LinearRole role, const float* x, int64_t n_tokens, int64_t in) {
     auto found = statistics_.find(role);
     if (found == statistics_.end())
@@ -72,11 +79,17 @@ Calibration::Calibration(const Checkpoint& checkpoint, const ModelSpec& spec,
   embed(checkpoint, spec);
 }
 
+Calibration::Calibration(const ModelWeights& model, const std::vector<std::vector<int32_t>>& sequences,
+                         ThreadPool& pool)
+    : Calibration(model.spec, model.format, sequences, pool) {
+  for (int64_t row = 0; row < std::ssize(tokens_); ++row)
+    model.embed(tokens_[row], &hidden_[row * model.spec.hidden_size]);
+}
+
 void Calibration::embed(const Checkpoint& checkpoint, const ModelSpec& spec) {
   const int64_t shape[] = {spec.vocab_size, spec.hidden_size};
   const TensorView& table = checkpoint.at("model.embed_tokens.weight", shape);
   check_floats(table, pool_);
-  hidden_.resize(std::ssize(tokens_) * spec.hidden_size);
   for (int64_t row = 0; row < std::ssize(tokens_); ++row)
     floats_from(table.bytes.data() + tokens_[row] * spec.hidden_size * size_of(table.dtype), table.dtype,
                 spec.hidden_size, &hidden_[row * spec.hidden_size]);
@@ -100,6 +113,23 @@ KvScale Calibration::kv_scale() const {
     }
   const auto scale = [](float amax) { return amax > 0 ? amax / kE4M3Max : 1.0f; };
   return {scale(k_amax), scale(v_amax)};
+}
+
+void calibrate_kv_cache(ModelWeights& model, const LoadOptions& options, ThreadPool& pool) {
+  if (!has_tokens(options.calibration))
+    throw Error(Errc::kBadArgument, "calibration: {} needs token sequences, got none", model.format.name);
+  Calibration calibration(model, options.calibration, pool);
+  const auto n_layers = static_cast<int>(model.layers.size());
+  for (int i = 0; i < n_layers; ++i) {
+    calibration.run(std::move(model.layers[i]));
+    model.layers[i] = calibration.take_layer();
+    model.layers[i].kv_scale = calibration.kv_scale();
+    if (options.on_progress) options.on_progress("kv-fp8", i + 1, n_layers);
+  }
+}
+
+bool has_tokens(const std::vector<std::vector<int32_t>>& sequences) {
+  return std::ranges::any_of(sequences, [](const auto& sequence) { return !sequence.empty(); });
 }
 
 }  // namespace trimeter

@@ -34,9 +34,9 @@ void check_statistics(const Checkpoint& checkpoint, const LinearSpec& linear, co
 }  // namespace
 
 bool needs_calibration(const Format& format) {
-  if (is_stored(format)) return false;
-  return find_algorithm(format).needs_calibration || scheme(format.scheme).info().static_input ||
-         format.kv_dtype == DType::kF8E4M3;
+  const bool calibrated_kv = format.kv_dtype == DType::kF8E4M3 && !format.kv_scales_stored;
+  if (is_stored(format)) return calibrated_kv;
+  return find_algorithm(format).needs_calibration || scheme(format.scheme).info().static_input || calibrated_kv;
 }
 
 std::vector<LinearError> QuantizationReport::ranking() const {
@@ -73,8 +73,7 @@ void check_act_order(const ModelSpec& spec, const Format& format, const GptqOpti
 QuantizationReport quantize_layers(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                                    const LoadOptions& options, ThreadPool& pool, const LayerSink& sink) {
   const Algorithm& algorithm = find_algorithm(format);
-  const bool calibrated = std::any_of(options.calibration.begin(), options.calibration.end(),
-                                      [](const auto& sequence) { return !sequence.empty(); });
+  const bool calibrated = has_tokens(options.calibration);
   if (needs_calibration(format) && !calibrated)
     throw Error(Errc::kBadArgument, "calibration: {} needs token sequences, got none", format.algorithm);
   if (algorithm.rounding == Rounding::kGptq) check_act_order(spec, format, options.gptq);

@@ -12,6 +12,7 @@
 #include "containers/container.h"
 #include "containers/kv_scales.h"
 #include "containers/stored_quantization.h"
+#include "model/calibration.h"
 #include "model/float_tensor.h"
 #include "model/gguf_weights.h"
 #include "model/quantize.h"
@@ -217,10 +218,6 @@ std::vector<LayerWeights> load_layers_calibrated(const Checkpoint& checkpoint, c
 
 int64_t float_bytes(const std::vector<float>& values) { return static_cast<int64_t>(values.size()) * kF32Bytes; }
 
-}  // namespace
-
-namespace {
-
 // Layer: LayerWeights or CanonicalLayer; make: read_linear or load_linear.
 template <class Layer, class MakeLinear>
 Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format, ThreadPool& pool,
@@ -234,7 +231,7 @@ Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer,
   weights.attention_out = linear(1);
   weights.gate_up = linear(2);
   weights.down = linear(3);
-  if (is_stored(format) && format.kv_dtype == DType::kF8E4M3) weights.kv_scale = read_kv_scale(checkpoint, layer);
+  if (format.kv_scales_stored) weights.kv_scale = read_kv_scale(checkpoint, layer);
   return weights;
 }
 
@@ -260,9 +257,10 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
           layer.kv_scale};
 }
 
-ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
-                          const LoadOptions& options, ThreadPool& pool) {
-  if (is_gguf(directory)) return load_gguf_weights(GgufModel::open(directory), options, pool);
+namespace {
+
+ModelWeights load_directory(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+                            const LoadOptions& options, ThreadPool& pool) {
   check_format_fits(spec, format);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   check_no_stranger(checkpoint, spec, format, directory);
@@ -271,8 +269,9 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
   ModelWeights weights;
   weights.spec = spec;
   weights.format = format;
-  weights.layers = needs_calibration(format) ? load_layers_calibrated(checkpoint, spec, format, options, pool)
-                                             : load_layers_rtn(checkpoint, spec, format, options, pool);
+  weights.layers = needs_calibration(format) && !is_stored(format)
+                       ? load_layers_calibrated(checkpoint, spec, format, options, pool)
+                       : load_layers_rtn(checkpoint, spec, format, options, pool);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
   weights.lm_head = load_linear(checkpoint, spec, format, spec.lm_head(), pool);
   if (spec.tie_word_embeddings) return weights;
@@ -281,6 +280,18 @@ ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpe
     load_embedding(checkpoint, dense_dtype(spec, format), pool, weights);
   else
     weights.packed_embedding = load_packed_embedding(checkpoint, spec, scheme(held_in->second), pool);
+  return weights;
+}
+
+}  // namespace
+
+ModelWeights load_weights(const std::filesystem::path& model, const ModelSpec& spec, const Format& format,
+                          const LoadOptions& options, ThreadPool& pool) {
+  ModelWeights weights = is_gguf(model) ? load_gguf_weights(GgufModel::open(model), options, pool)
+                                        : load_directory(model, spec, format, options, pool);
+  if (!is_stored(format)) return weights;
+  weights.format = format;
+  if (needs_calibration(format)) calibrate_kv_cache(weights, options, pool);
   return weights;
 }
 
@@ -320,9 +331,9 @@ namespace {
 std::string kv_cache_line(const Format& format, Isa isa) {
   const bool fp8 = format.kv_dtype == DType::kF8E4M3;
   return fmt::format("kv_cache: attention.{}: {} stored, fp32 executed: scales {}", name(isa), fp8 ? "fp8" : "int8",
-                     !fp8                ? "for each token and head"
-                     : is_stored(format) ? "of the checkpoint"
-                                         : "calibrated for each layer");
+                     !fp8                      ? "for each token and head"
+                     : format.kv_scales_stored ? "of the checkpoint"
+                                               : "calibrated for each layer");
 }
 
 }  // namespace

@@ -87,9 +87,11 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool);
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool);
 
-// A directory, or a GGUF file, whose own format is the only one. Throws Error with file, tensor, wanted and got. Layers
-// come from load_layer, or from the format's algorithm (model/quantize.h).
-ModelWeights load_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+// A directory, or a GGUF file, whose own format is the only one but for its KV cache. Throws Error with file, tensor,
+// wanted and got. Layers come from load_layer, or from the format's algorithm (model/quantize.h); scales of an fp8 KV
+// cache from the checkpoint (Format::kv_scales_stored), or from the calibration tokens: run through the dense layers,
+// as an algorithm does, or, where the model is quantized already, through its own (model/calibration.h).
+ModelWeights load_weights(const std::filesystem::path& model, const ModelSpec& spec, const Format& format,
                           const LoadOptions& options, ThreadPool& pool);
 
 }  // namespace trimeter

@@ -41,12 +41,22 @@ std::span<const KvFormat> all_kv_formats() {
 }
 
 Format format(std::string_view wanted) {
-  const size_t plus = wanted.find('+');
-  Format found = find(all_formats(), wanted.substr(0, plus), wanted);
-  if (plus == std::string_view::npos) return found;
-  found.name = wanted;
-  found.kv_dtype = find(all_kv_formats(), wanted.substr(plus + 1), wanted).dtype;
-  return found;
+  const Format& row = find(all_formats(), without_kv_format(wanted), wanted);
+  const KvFormat* kv = kv_format_of(wanted);
+  return kv == nullptr ? row : with_kv_format(row, *kv);
+}
+
+std::string_view without_kv_format(std::string_view name) { return name.substr(0, name.rfind('+')); }
+
+const KvFormat* kv_format_of(std::string_view name) {
+  const size_t plus = name.rfind('+');
+  return plus == name.npos ? nullptr : &find(all_kv_formats(), name.substr(plus + 1), name);
+}
+
+Format with_kv_format(Format format, const KvFormat& kv) {
+  format.name = fmt::format("{}+{}", without_kv_format(format.name), kv.name);
+  format.kv_dtype = kv.dtype;
+  return format;
 }
 
 }  // namespace trimeter

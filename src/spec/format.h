@@ -23,6 +23,7 @@ struct Format {
   // the linear -> scheme.
   std::map<std::string, std::string> scheme_of_module = {};
   std::optional<DType> kv_dtype = {};  // of the KV cache: kF8E4M3 or kI8; absent: the dense dtype
+  bool kv_scales_stored = false;       // of kF8E4M3: its scales are the checkpoint's, not calibrated
 };
 
 // What a KV cache can be held in beside the dense dtype: the second half of a name like "awq+kv-fp8".
@@ -37,5 +38,11 @@ std::span<const Format> all_formats();
 std::span<const KvFormat> all_kv_formats();
 // A row, or a row + a KV format. Throws Error(kBadArgument) with the names there are.
 Format format(std::string_view name);
+
+// "awq+kv-fp8" -> "awq"; and the row "kv-fp8", or nullptr if the name has no '+'. Throws as format().
+std::string_view without_kv_format(std::string_view name);
+const KvFormat* kv_format_of(std::string_view name);
+// `format` with its KV cache in `kv`, and its name accordingly.
+Format with_kv_format(Format format, const KvFormat& kv);
 
 }  // namespace trimeter

@@ -87,6 +87,51 @@ def test_a_kv_cache_in_8_bits(lab):
     assert blocks[0] == blocks[1], blocks
 
 
+def blocks_of(result):
+    return int(re.search(r"# CPU blocks: (\d+)", result.stderr).group(1))
+
+
+def test_a_kv_cache_in_8_bits_on_what_is_quantized(lab):
+    lab.ok("quantize", lab.demo, "--format", "w4a16", "-o", "there")
+    lab.ok("quantize", lab.demo, "--format", "gguf-q8_0", "-o", "a.gguf")
+    prompt = ["-p", "The old sailor", "--max-tokens", 8, *DEVICE]
+    for model, how in (("there", "w4a16"), ("a.gguf", "gguf-q8_0")):
+        plain = lab.ok("generate", model, *prompt)
+        assert plain.stdout == lab.ok("generate", model, "--format", "own", *prompt).stdout
+        for kv, line in (("fp8", "fp8 stored, fp32 executed: scales calibrated for each layer"),
+                         ("int8", "int8 stored, fp32 executed: scales for each token and head")):
+            result = lab.ok("generate", model, "--format", f"own+kv-{kv}", *prompt)
+            assert "for kv_cache: " + line in result.stderr, result.stderr
+            assert f"format={how}+kv-{kv}," in result.stderr, result.stderr
+            assert blocks_of(result) > 1.9 * blocks_of(plain), (model, kv)
+    lab.refused(["generate", "there", "--format", "own+kv-int3", "-p", "x"], "own+kv-int3", "kv-fp8", "kv-int8")
+    lab.refused(["generate", "there", "--format", "awq+kv-int8", "-p", "x"], "'w4a16'", "own+kv-int8", "'awq+kv-int8'")
+    lab.refused(["quantize", lab.demo, "--format", "fp8+kv-int8", "-o", "x"], "'fp8'", "own+kv-int8")
+    (lab.directory / "there").rename(lab.directory / "odd+kv-fp8")
+    compare = ["compare", lab.demo, *DEVICE, "--formats"]
+    lab.refused([*compare, "bf16,a.gguf+kv-int3"], "a.gguf+kv-int3", "there is no 'kv-int3'")
+    lab.refused([*compare, "bf16,./nowhere+kv-fp8"], "nowhere+kv-fp8")
+    formats = "bf16,odd+kv-fp8,odd+kv-fp8+kv-fp8,./odd+kv-fp8+kv-int8,a.gguf,a.gguf+kv-fp8,a.gguf+kv-int8"
+    lab.ok(*compare, formats, "--rounds", 5, "--prompts", 1, "--max-tokens", 2, "--no-quality", "--json", "r.json")
+    runs = json.loads((lab.directory / "r.json").read_text())["runs"]
+    assert [run["format"] for run in runs] == formats.split(",")
+    config = json.loads((lab.demo / "config.json").read_text())
+    head = config["hidden_size"] // config["num_attention_heads"]
+    halves = 2 * config["num_hidden_layers"] * config["num_key_value_heads"]
+    for run in runs:
+        measured, memory = run["measured"], run["measured"]["memory"]
+        bytes_of_token = head + 2 if run["format"].endswith("kv-int8") else head
+        if run["format"] in ("bf16", "odd+kv-fp8", "a.gguf"):
+            bytes_of_token = 2 * head
+            plain = measured
+        elif run["format"].endswith("+kv-fp8"):
+            spare = measured["kv_blocks"] - 2 * plain["kv_blocks"]  # to the block: the odd one, at most
+            assert memory["weights_bytes"] == plain["memory"]["weights_bytes"] and spare in (0, 1), run
+        assert measured["block_bytes"] == halves * bytes_of_token * 16, run
+        left = int(64 * 2**20 * 0.9) - memory["weights_bytes"] - memory["activation_bytes"] - memory["overhead_bytes"]
+        assert measured["kv_blocks"] == left // measured["block_bytes"] == run["predicted"]["kv_blocks"], run
+
+
 def test_options_are_refused_by_name(lab):
     for format, *more in [("awq", "--alpha", 0.5), ("fp8", "--act-order"), ("awq", "--desc-act"), ("fp8", "--damp", 0.1),
                           ("awq", "--activation-scale", "amax"), ("fp8", "--samples", 4), ("awq", "--group-size", 48),
