@@ -2,7 +2,7 @@
 // in = K, group g:
 //   qweight  I32 [K, N/8]    8 columns a word: bits 4i .. 4i+3 hold column 8c + kOrder[i]
 //   qzeros   I32 [K/g, N/8]  likewise
-//   scales   F16 [K/g, N]
+//   scales   F16 [K/g, N]    F32 is rounded (packing.h)
 //   w[n, k] = (q - z) * s
 #include <fmt/format.h>
 
@@ -53,7 +53,7 @@ class AutoAwq final : public Container {
       weight.zeros[(c * kPerWord + kOrder[i]) * n_groups + g] = zero;
     });
     weight.scales = read_scales(checkpoint, matrix, kSuffixes[2], {n_groups, out}, true);
-    weight.scale_dtype = scale_dtype(checkpoint, matrix, kSuffixes[2], weight.scales);
+    weight.scale_dtype = to_16_bits(checkpoint, matrix, kSuffixes[2], weight.scales);
     return weight;
   }
 

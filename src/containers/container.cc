@@ -79,7 +79,7 @@ std::vector<StoredMatrix> stored_matrices(const ModelSpec& model, const Format& 
   const SchemeTraits* traits = traits_of(linear_scheme(model, format, linear));
   if (traits != nullptr)
     for (const LinearPart& part : linear.parts)
-      matrices.push_back({module_of(part), {part.n_rows, linear.shape.in}, *traits});
+      matrices.push_back({module_of(part), {part.n_rows, linear.shape.in}, *traits, dense_dtype(model, format)});
   return matrices;
 }
 

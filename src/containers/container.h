@@ -23,6 +23,7 @@ struct StoredMatrix {
   std::string module;  // "model.layers.0.self_attn.q_proj"
   MatShape shape;
   SchemeTraits traits;
+  DType dense = DType::kF16;  // of the model: what scales in F32 are rounded to where the scheme keeps 16 bits of them
 };
 
 class Container {

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "containers/packing.h"
 #include "containers/stored_quantization.h"
 #include "io/safetensors_writer.h"
 #include "io/temporary_directory.h"
@@ -155,6 +156,58 @@ TEST(Containers, WhatIsWrittenIsReadBack) {
     }
   }
   EXPECT_EQ(seen.size(), 5u);
+}
+
+// What the model's dtype has nearest to them; those of W8A8 as they are. Writers hold them in F16, so they are put
+// there.
+TEST(Containers, ScalesInF32AreRoundedToTheModelsDtypeWhereVllmRoundsThem) {
+  ThreadPool pool(2);
+  Random random;
+  int n_rounded = 0, n_kept = 0;
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    ModelSpec spec = small_model();
+    spec.dtype = dtype;
+    const LinearSpec linear = spec.linears_of_layer(0)[0];
+    for (const Pair& pair : all_pairs()) {
+      const Format format = format_of(pair);
+      SCOPED_TRACE(fmt::format("{} {} {}", format.container, format.scheme, name(dtype)));
+      const SchemeTraits& traits = *traits_of(*pair.scheme);
+      if (traits.scales == SchemeTraits::Scales::kTensor) continue;
+      CanonicalWeight weight = random_weight(*pair.scheme, linear.shape, random);
+      for (uint8_t& zero : weight.zeros) zero = std::max<uint8_t>(zero, 1);
+      for (float& scale : weight.scales) scale *= 1.00037f;
+      const std::vector<StoredMatrix> matrices = stored_matrices(spec, format, linear);
+      Files files;
+      write_stored(*pair.container, weight, matrices, files.emit());
+      const bool in_columns = pair.container->name() != "compressed-tensors" && pair.container->name() != "vllm-fp8";
+      size_t next = 0;
+      for (TensorInfo& info : files.infos) {
+        if (info.name.find("scale") == std::string::npos || info.name.ends_with("input_scale")) continue;
+        info.dtype = DType::kF32;
+        std::vector<float> scales(weight.scales.begin() + next,
+                                  weight.scales.begin() + next + info.shape[0] * info.shape[1]);
+        next += scales.size();
+        files.bytes[info.name] =
+            encoded(in_columns ? transposed(scales, info.shape[1], info.shape[0]) : scales, DType::kF32);
+      }
+      ASSERT_EQ(next, weight.scales.size());
+      const CanonicalWeight got = read_stored(*pair.container, files.open(), matrices, pool);
+      const bool rounded = traits.inputs == SchemeTraits::Inputs::k16Bit;
+      ++(rounded ? n_rounded : n_kept);
+      std::vector<float> wanted = weight.scales;
+      for (float& scale : wanted)
+        if (rounded)
+          scale = dtype == DType::kF16 ? f16_to_float(f16_from_float(scale)) : bf16_to_float(bf16_from_float(scale));
+      EXPECT_EQ(got.scales, wanted);
+      EXPECT_EQ(wanted == weight.scales, !rounded);
+      if (rounded) {
+        EXPECT_EQ(got.scale_dtype, dtype);
+      }
+      pair.scheme->pack(got, pool);  // throws for a scale that is not exact in what it is kept in
+    }
+  }
+  EXPECT_GE(n_rounded, 40);
+  EXPECT_GE(n_kept, 6);
 }
 
 // Written as one scheme, read as the config of another says.

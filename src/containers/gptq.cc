@@ -2,7 +2,7 @@
 // the first in its lowest bits:
 //   qweight  I32 [K b/32, N]    down a column: word r holds rows r 32/b ...
 //   qzeros   I32 [K/g, N b/32]  along a row; checkpoint_format "gptq" (v1) stores z - 1, "gptq_v2" z itself
-//   scales   F16 [K/g, N]
+//   scales   F16 [K/g, N]       F32 is rounded (packing.h)
 //   g_idx    I32 [K]            the group of each input; k / g unless desc_act
 //   w[n, k] = (q - z[g_idx[k]]) * s[g_idx[k]];  sym: z is the middle, 2^(b-1)
 #include <fmt/format.h>
@@ -92,7 +92,7 @@ CanonicalWeight Gptq::read(const Checkpoint& checkpoint, const StoredMatrix& mat
   });
   read_zeros(checkpoint, matrix, pool, weight);
   weight.scales = read_scales(checkpoint, matrix, ".scales", {n_groups, out}, true);
-  weight.scale_dtype = scale_dtype(checkpoint, matrix, ".scales", weight.scales);
+  weight.scale_dtype = to_16_bits(checkpoint, matrix, ".scales", weight.scales);
   if (matrix.traits.act_order || checkpoint.has(matrix.module + ".g_idx"))
     weight.group_of_input = read_order(checkpoint, matrix, ".g_idx");
   return weight;

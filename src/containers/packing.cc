@@ -57,16 +57,18 @@ std::vector<float> read_scales(const Checkpoint& checkpoint, const StoredMatrix&
   return scales;
 }
 
-DType scale_dtype(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
-                  std::span<const float> scales) {
+DType to_16_bits(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
+                 std::vector<float>& scales) {
   const TensorView& tensor = checkpoint.at(matrix.module + std::string(suffix));
   if (tensor.dtype != DType::kF32) return tensor.dtype;
-  const auto is_half = [](float s) { return f16_to_float(f16_from_float(s)) == s; };
-  const auto is_bf16 = [](float s) { return bf16_to_float(bf16_from_float(s)) == s; };
-  if (std::ranges::all_of(scales, is_half)) return DType::kF16;
-  if (std::ranges::all_of(scales, is_bf16)) return DType::kBF16;
-  throw Error(Errc::kUnsupported, "{}: wanted scales that are exact in F16 or BF16, got F32 ones that are not",
-              where(tensor));
+  for (float& scale : scales) {
+    const float stored = scale;
+    scale = matrix.dense == DType::kF16 ? f16_to_float(f16_from_float(stored)) : bf16_to_float(bf16_from_float(stored));
+    if (!std::isfinite(scale))
+      throw Error(Errc::kUnsupported, "{}: wanted scales that {}, the model's dtype, can hold, got {}", where(tensor),
+                  name(matrix.dense), stored);
+  }
+  return matrix.dense;
 }
 
 float read_scale(const Checkpoint& checkpoint, const std::string& name) {
@@ -114,7 +116,7 @@ void read_weight_scales(const Checkpoint& checkpoint, const StoredMatrix& matrix
   const std::vector<int64_t> shape = scales_shape(matrix);
   weight.scales = read_scales(checkpoint, matrix, suffix, {shape[0], shape[1]});
   if (stored_scale_dtype(matrix) == DType::kF16)
-    weight.scale_dtype = scale_dtype(checkpoint, matrix, suffix, weight.scales);
+    weight.scale_dtype = to_16_bits(checkpoint, matrix, suffix, weight.scales);
 }
 
 std::vector<int64_t> scales_shape(const StoredMatrix& matrix) {

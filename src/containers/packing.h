@@ -16,10 +16,12 @@ const TensorView& stored_tensor(const Checkpoint& checkpoint, const StoredMatrix
 // Scales in BF16, F16 or F32, finite. [rows, columns] in the file; [columns, rows] if `transposed`.
 std::vector<float> read_scales(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
                                std::initializer_list<int64_t> shape, bool transposed = false);
-// The 16 bits in which scales of this dtype are exact: their own, or, for F32, half precision if all of them are exact
-// in it, else bf16.
-DType scale_dtype(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
-                  std::span<const float> scales);
+// Scales of a weight-only scheme, which keeps 16 bits of them, and the dtype of these: that of the file; of F32 ones
+// the model's, to whose nearest values they are rounded, as vLLM copies them into parameters of its dtype (0.32.0:
+// auto_awq.py, auto_gptq.py, compressed_tensors_wNa16.py). W8A8's scales are F32 there and here. Throws
+// Error(kUnsupported) for one that the dtype can't hold.
+DType to_16_bits(const Checkpoint& checkpoint, const StoredMatrix& matrix, std::string_view suffix,
+                 std::vector<float>& scales);
 // One positive number: shape [1] or [].
 float read_scale(const Checkpoint& checkpoint, const std::string& tensor);
 

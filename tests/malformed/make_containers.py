@@ -190,7 +190,7 @@ TENSOR_CASES = {  # None: the tensor is left out
     "awq_scales_missing": {"scales": None},
     "awq_scales_dtype": {"scales": tensor("I32", (GROUPS, OUT), 1)},
     "awq_scales_nan": {"scales": tensor("F16", (GROUPS, OUT), [0.5] * 15 + [NAN])},
-    "awq_scales_inexact": {"scales": tensor("F32", (GROUPS, OUT), 0.1)},
+    "awq_scales_beyond_f16": {"scales": tensor("F32", (GROUPS, OUT), 65520.0)},
     "gptq_ok": {},
     "gptq_packed_for_8_bits": {"qweight": tensor("I32", (IN // 4, OUT), 0)},
     "gptq_qzeros_shape": {"qzeros": tensor("I32", (GROUPS, OUT), SEVENS)},
