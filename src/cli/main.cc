@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/version.h"
+#include "io/unfinished.h"
 
 namespace trimeter {
 namespace {
@@ -45,6 +46,7 @@ int run(int argc, char** argv) {
 }
 
 int run_or_refuse(int argc, char** argv) {
+  remove_unfinished_on_signals();
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit is an error of its write, after which we clean up
   try {
     return run(argc, argv);

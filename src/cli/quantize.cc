@@ -13,6 +13,7 @@
 #include "lab/evaluation_set.h"
 #include "lab/output_directory.h"
 #include "report/text.h"
+#include "spec/ledger.h"
 
 namespace trimeter {
 namespace {
@@ -29,8 +30,7 @@ using Range = ActivationOptions::Range;
 const std::map<std::string, Range> kRanges = {
     {"amax", Range::kAmax}, {"percentile", Range::kPercentile}, {"mse", Range::kMse}};
 
-Section sizes_section(const QuantizePlan& plan) {
-  const MemoryBreakdown& m = plan.memory;
+Section sizes_section(const MemoryBreakdown& m, int64_t file_bytes) {
   Table table;
   table.columns = {{"", "weights", Align::kLeft}, {"", "bytes"}, {"", ""}};
   const auto row = [&](const char* what, int64_t bytes) {
@@ -41,7 +41,7 @@ Section sizes_section(const QuantizePlan& plan) {
   row("embedding and lm_head", m.embedding_bytes);
   row("norms and biases", m.norm_bytes);
   row("in memory", m.weights_bytes);
-  row("in files", plan.file_bytes());
+  row("in files", file_bytes);
   return {"Sizes", "", {table}};
 }
 
@@ -57,16 +57,24 @@ Section errors_section(const Quantized& quantized) {
           {table}};
 }
 
-Document document_of(const Quantized& quantized, const std::string& title) {
-  const QuantizePlan& plan = quantized.plan;
+Document document_of(const QuantizeOptions& options, const Format& format, const MemoryBreakdown& memory,
+                     int64_t file_bytes) {
   Document document;
-  document.title = title;
-  document.subtitles = {fmt::format("{}: {}, {}, written as {}", plan.format.name, plan.format.scheme,
-                                    plan.format.algorithm, plan.format.container)};
+  document.title = fmt::format("{}: {}", options.output.string(), options.dry_run ? "nothing written" : "written");
+  document.subtitles = {
+      fmt::format("{}: {}, {}, written as {}", format.name, format.scheme, format.algorithm, format.container)};
+  document.sections.push_back(sizes_section(memory, file_bytes));
+  return document;
+}
+
+Document document_of(const QuantizeOptions& options, const Quantized& quantized) {
+  const QuantizePlan& plan = quantized.plan;
+  Document document = document_of(options, plan.format, plan.memory, plan.file_bytes());
   std::vector<std::string> kept;
   for (const auto& [module, scheme] : plan.format.scheme_of_module) kept.push_back(module);
-  if (!kept.empty()) document.subtitles.push_back(fmt::format("in 16 bits: {}", fmt::join(kept, ", ")));
-  document.sections.push_back(sizes_section(plan));
+  if (!kept.empty())
+    document.subtitles.push_back(
+        fmt::format("in 16 bits: {} (q, k and v are kept together, as are gate and up)", fmt::join(kept, ", ")));
   if (!quantized.report.linears.empty()) document.sections.push_back(errors_section(quantized));
   return document;
 }
@@ -97,14 +105,15 @@ void quantize_to_gguf(const Flags& flags, const Format& format) {
     throw Error(Errc::kBadArgument, "{}: wanted the name of a .gguf file", options.output.string());
   if (std::error_code ignored; std::filesystem::exists(options.output, ignored) && !options.force)
     throw Error(Errc::kBadArgument, "{}: it is there already: give --force to replace it", options.output.string());
+  const ModelSpec spec = read_model_spec(options.model);
+  check_not_quantized(options.model, spec);
   const GgufCheckpoint checkpoint(options.model, gguf_file_type_of(format));
   if (!options.dry_run) {
     Progress progress = stderr_progress();
     checkpoint.write(options.output, [&](int done, int total) { progress.update("tensors", done, total); });
     progress.finish();
   }
-  print(fmt::format("{}: {}, {} bytes of tensors\n", options.output.string(),
-                    options.dry_run ? "nothing written" : "written", checkpoint.tensor_bytes()));
+  print(document_of(options, format, weight_ledger(spec, with_gguf_mixture(format, spec)), checkpoint.tensor_bytes()));
 }
 
 void quantize(Flags& flags) {
@@ -118,8 +127,7 @@ void quantize(Flags& flags) {
   options.on_progress = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
   const Quantized quantized = run_quantize(options);
   progress.finish();
-  print(document_of(quantized,
-                    fmt::format("{}: {}", options.output.string(), options.dry_run ? "nothing written" : "written")));
+  print(document_of(options, quantized));
 }
 
 }  // namespace
@@ -149,7 +157,8 @@ void add_quantize(CLI::App& program) {
       "--zero-points,!--no-zero-points", [&options](int64_t given) { options.zero_points = given > 0; },
       "codes from the least value to the largest, or symmetric about 0 [the format's]");
   command->add_option("--keep-16bit", options.keep_16bit,
-                      "leave linears with such names in 16 bits, such as '*.0.mlp.down_proj'; may be repeated");
+                      "leave linears with such names in 16 bits, such as '*.0.mlp.down_proj'; q, k and v are one "
+                      "linear here, as are gate and up: the name of one keeps all; may be repeated");
   command
       ->add_option("--keep-worst", options.keep_worst, "leave so many linears with the largest output error in 16 bits")
       ->check(CLI::Range(0, 1 << 20));

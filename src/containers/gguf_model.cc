@@ -222,6 +222,14 @@ void GgufModel::check_no_stranger() const {
                   tensor.file->path().string(), printable(name), spec_.architecture);
 }
 
+// As the list names it; a type that it has no line for by llama-quantize's name.
+std::string format_name(const GgufFileType* type) {
+  if (type == nullptr) return "gguf";
+  for (const Format& row : all_formats())
+    if (row.container == "gguf" && gguf_file_type_of(row).number == type->number) return row.name;
+  return fmt::format("gguf-{}", type->name);
+}
+
 void GgufModel::read_format() {
   const auto scheme_of_linear = [&](const LinearSpec& linear) -> const Scheme& {
     std::vector<StackedPart> parts;
@@ -235,8 +243,7 @@ void GgufModel::read_format() {
       throw Error(error.code(), "{}: {}: {}", file_.metadata().path(), module_name(linear), error.what());
     }
   };
-  const GgufFileType* type = find_gguf_file_type(file_.metadata().find_integer("general.file_type").value_or(-1));
-  format_.name = type == nullptr ? "gguf" : fmt::format("gguf-{}", type->name);
+  format_.name = format_name(find_gguf_file_type(file_.metadata().find_integer("general.file_type").value_or(-1)));
   format_.algorithm = kStoredAlgorithm;
   format_.container = "gguf";
   format_.summary = "as the file has it";

@@ -25,8 +25,8 @@ class GgufModel {
 
   const std::string& path() const { return file_.metadata().path(); }
   const ModelSpec& spec() const { return spec_; }
-  // "gguf-q4_k_m" after general.file_type: the scheme that most linears have, the others as its scheme_of_module; of an
-  // untied embedding under kEmbeddingModule.
+  // After general.file_type "gguf-q4_k", as formats.def lists it, or "gguf-q4_k_s", which it does not: the scheme that
+  // most linears have, the others as its scheme_of_module; of an untied embedding under kEmbeddingModule.
   const Format& format() const { return format_; }
   HfGenerationConfig generation() const;
   GgufVocabulary vocabulary() const;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "io/unfinished.h"
 
 namespace trimeter {
 namespace {
@@ -98,15 +99,20 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   // A link to a file stays a link: what it points to is replaced.
   target_ = fs::is_regular_file(status) ? fs::canonical(path, ignored) : path;
   temporary_ = fmt::format("{}.{}.tmp", target_.string(), getpid());
+  begin_unfinished(temporary_);
   fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (fd_ < 0)
-    throw Error(Errc::kIo, "{}: cannot create {}: {}", path.string(), temporary_.string(), std::strerror(errno));
+  if (fd_ >= 0) return;
+  const int error = errno;
+  end_unfinished(temporary_);
+  throw Error(Errc::kIo, "{}: cannot create {}: {}", path.string(), temporary_.string(), std::strerror(error));
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ < 0) return;
-  ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (fd_ >= 0) {
+    ::close(fd_);
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  }
+  if (!temporary_.empty()) end_unfinished(temporary_);
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {

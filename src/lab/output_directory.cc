@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "io/unfinished.h"
 
 namespace trimeter {
 namespace {
@@ -52,20 +53,24 @@ void check_output_directory(const fs::path& wanted, bool force) {
 OutputDirectory::OutputDirectory(fs::path path, bool force) : path_(with_a_name(std::move(path))) {
   check_output_directory(path_, force);
   temporary_ = parent_of(path_) / fmt::format(".{}.{}.tmp", path_.filename().string(), getpid());
+  begin_unfinished(temporary_);
   std::error_code error;
-  if (!fs::create_directory(temporary_, error))
-    throw Error(Errc::kIo, "{}: cannot create: {}", temporary_.string(), error ? error.message() : "it exists");
+  if (fs::create_directory(temporary_, error)) return;
+  end_unfinished(temporary_);
+  throw Error(Errc::kIo, "{}: cannot create: {}", temporary_.string(), error ? error.message() : "it exists");
 }
 
 OutputDirectory::~OutputDirectory() {
   std::error_code ignored;
   if (!committed_) fs::remove_all(temporary_, ignored);
+  end_unfinished(temporary_);
 }
 
 void OutputDirectory::commit() {
   std::error_code error;
   const fs::path old = parent_of(path_) / fmt::format(".{}.{}.old", path_.filename().string(), getpid());
   const bool replaces = fs::exists(path_, error);
+  std::unique_lock lock = hold_signals();  // so that there is one of the two
   if (replaces) rename_or_throw(path_, old);
   try {
     rename_or_throw(temporary_, path_);
@@ -75,6 +80,7 @@ void OutputDirectory::commit() {
   }
   committed_ = true;
   if (replaces) fs::remove_all(old, error);
+  lock.unlock();
   const int parent = ::open(parent_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (parent >= 0) {
     ::fsync(parent);

@@ -1,5 +1,5 @@
 // A directory that a long run writes: made beside its place and renamed when whole, so that nobody sees half of it and
-// nothing is left of a run that fails.
+// nothing is left of a run that fails or that a signal ends (io/unfinished.h).
 #pragma once
 #include <filesystem>
 

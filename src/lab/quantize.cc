@@ -178,6 +178,20 @@ LoadOptions load_options(const QuantizeOptions& options, const Subject& subject)
   return load;
 }
 
+// Of linears that the options keep in 16 bits. A container has no words for a model without any that is quantized.
+void check_some_left(const ModelSpec& spec, const Format& format, int keep_worst) {
+  if (format.scheme_of_module.empty() && keep_worst == 0) return;
+  const std::vector<LinearSpec> linears = spec.linears();
+  const auto n_left = std::count_if(linears.begin(), linears.end(), [&](const LinearSpec& linear) {
+    return traits_of(linear_scheme(spec, format, linear)) != nullptr;
+  });
+  if (n_left <= keep_worst)
+    throw Error(Errc::kBadArgument,
+                "format {}: wanted a linear that is not kept in 16 bits, got {} of {} without --keep-worst {}: "
+                "--format {} keeps them all",
+                format.name, n_left, linears.size(), keep_worst, dense_scheme(dense_dtype(spec, format)).info().name);
+}
+
 void set_format(QuantizePlan& plan, Format format) {
   const ModelSpec& spec = plan.subject.spec;
   check_format_fits(spec, format);
@@ -195,13 +209,19 @@ int64_t QuantizePlan::file_bytes() const {
   return bytes;
 }
 
+void check_not_quantized(const fs::path& model, const ModelSpec& spec) {
+  if (const std::optional<Format> stored = checkpoint_format(model, spec))
+    throw Error(Errc::kBadArgument, "{}: the checkpoint is quantized already ('{}'): wanted the model in floats",
+                model.string(), stored->name);
+}
+
 QuantizePlan plan_quantize(const QuantizeOptions& options) {
   QuantizePlan plan{read_subject(options.model), {}, {}, {}};
   const ModelSpec& spec = plan.subject.spec;
-  if (const std::optional<Format> stored = checkpoint_format(options.model, spec))
-    throw Error(Errc::kBadArgument, "{}: the checkpoint is quantized already ('{}'): wanted the model in floats",
-                options.model.string(), stored->name);
-  set_format(plan, recipe_format(options, spec));
+  check_not_quantized(options.model, spec);
+  Format format = recipe_format(options, spec);
+  check_some_left(spec, format, options.keep_worst);
+  set_format(plan, std::move(format));
   return plan;
 }
 

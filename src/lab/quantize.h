@@ -34,6 +34,9 @@ struct QuantizePlan {
   int64_t file_bytes() const;       // of the tensors
 };
 
+// Throws Error(kBadArgument) if it is quantized already.
+void check_not_quantized(const std::filesystem::path& model, const ModelSpec& spec);
+
 // Throws Error for a format that the model's shapes or the container refuse, and for a model that is quantized already.
 QuantizePlan plan_quantize(const QuantizeOptions& options);
 

@@ -266,6 +266,11 @@ ModelWeights load_directory(const std::filesystem::path& directory, const ModelS
   check_no_stranger(checkpoint, spec, format, directory);
   check_tied(checkpoint, spec);
   tell_conversion(checkpoint, spec);
+  if (is_stored(format) && !format.kv_dtype && has_kv_scales(checkpoint))
+    TM_INFO(
+        "Scales of an fp8 KV cache lie beside the weights, but the config asks for none: it is held in {}; with "
+        "--format own+kv-fp8 they are used",
+        torch_name(dense_dtype(spec, format)));
   ModelWeights weights;
   weights.spec = spec;
   weights.format = format;

@@ -2,6 +2,9 @@
 import json
 import re
 import resource
+import signal
+import subprocess
+import time
 
 from harness import main, read_safetensors
 
@@ -132,6 +135,29 @@ def test_a_kv_cache_in_8_bits_on_what_is_quantized(lab):
         assert measured["kv_blocks"] == left // measured["block_bytes"] == run["predicted"]["kv_blocks"], run
 
 
+def test_scales_of_a_kv_cache_that_nobody_asks_for(lab):
+    lab.ok("quantize", lab.demo, "--format", "fp8-channel+kv-fp8", "-o", "there")
+    config = json.loads((lab.directory / "there" / "config.json").read_text())["quantization_config"]
+    config["kv_cache_scheme"] = None
+    told = "Scales of an fp8 KV cache lie beside the weights"
+    command = ["generate", "there", "-p", "x", "--max-tokens", 1, *DEVICE]
+    assert told not in lab.ok(*command).stderr
+    lab.edit_json(lab.directory / "there" / "config.json", quantization_config=config)
+    result = lab.ok(*command)
+    assert told in result.stderr and "held in bfloat16" in result.stderr, result.stderr
+    assert told not in lab.ok(*command, "--format", "own+kv-fp8").stderr
+
+
+def test_linears_that_are_kept(lab):
+    for more in (["--keep-worst", 24], ["--keep-worst", 1000], ["--keep-16bit", "*"],
+                 ["--keep-16bit", "*.down_proj", "--keep-worst", 18]):
+        command = ["quantize", lab.demo, "--format", "awq", "-o", "there", *more]
+        lab.refused(command, "24", "--keep-worst", "--format bf16")
+        assert "awq" not in lab.run(*command).stderr.replace("format awq", ""), "it began"
+    out = lab.ok("quantize", lab.demo, "--format", "awq", "--keep-16bit", "*.q_proj", "--dry-run", "-o", "there").stdout
+    assert "in 16 bits: model.layers.0.self_attn.qkv_proj," in out and "q, k and v" in out, out
+
+
 def test_options_are_refused_by_name(lab):
     for format, *more in [("awq", "--alpha", 0.5), ("fp8", "--act-order"), ("awq", "--desc-act"), ("fp8", "--damp", 0.1),
                           ("awq", "--activation-scale", "amax"), ("fp8", "--samples", 4), ("awq", "--group-size", 48),
@@ -154,6 +180,40 @@ def test_a_disk_that_is_full(lab):
         assert result.status == 2, (format, result.status, result.stderr)
         assert there in result.messages[-1] and "File too large" in result.messages[-1], result.stderr
         assert not list(lab.directory.iterdir()), list(lab.directory.iterdir())
+
+
+def interrupted(lab, signal_number, *arguments):
+    """Runs a command until it has begun to write, sends the signal, and says how it ended."""
+    process = subprocess.Popen([lab.program, *map(str, arguments)], cwd=lab.directory, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    while not any(lab.directory.iterdir()) and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal_number)
+    _, stderr = process.communicate(timeout=60)
+    assert "trimeter: " not in stderr, stderr
+    return process.returncode
+
+
+def test_a_signal_leaves_nothing_behind(lab):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        for format, there in (("gptq", "there"), ("gguf-q4_k", "there.gguf")):
+            status = interrupted(lab, number, "quantize", lab.demo, "--format", format, "-o", there)
+            assert status == -number, (format, number, status)  # a shell says 128 + number
+            assert not list(lab.directory.iterdir()), list(lab.directory.iterdir())
+
+
+def test_a_signal_leaves_what_was_there(lab):
+    lab.ok("quantize", lab.demo, "--format", "fp8", "-o", "there")
+    before = {p: p.read_bytes() for p in (lab.directory / "there").iterdir()}
+    process = subprocess.Popen([lab.program, "quantize", lab.demo, "--format", "gptq", "-o", "there", "--force"],
+                               cwd=lab.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while len(list(lab.directory.iterdir())) == 1:
+        time.sleep(0.001)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM, process.returncode
+    assert [p.name for p in lab.directory.iterdir()] == ["there"]
+    assert {p: p.read_bytes() for p in (lab.directory / "there").iterdir()} == before
 
 
 def test_configs_that_are_refused(lab):
