@@ -142,9 +142,6 @@ class SchemeSuite : public testing::TestWithParam<const Scheme*> {
   ThreadPool pool{2};
 };
 
-// Its codes follow from scales and values; ggml's are searched.
-class SchemeOfOneGrid : public SchemeSuite {};
-
 TEST_P(SchemeSuite, LedgerIsWhatPackTakes) {
   for (const MatShape shape : test_shapes(scheme)) {
     const Problem p = make_problem(scheme, shape, pool);
@@ -175,7 +172,29 @@ int64_t group_index(const Scheme& scheme, const CanonicalWeight& weight, int64_t
   return row * (weight.shape.in / group_size) + group;
 }
 
-TEST_P(SchemeOfOneGrid, QuantizingWhatWasDequantizedGivesTheSameCodes) {
+// ggml's K types search each sub-block's scale and minimum among candidates taken from its range, then round those to
+// 4, 6 or 8 bits: where the codes do not span their range none of the candidates is the scale that made the values, so
+// that a second pass is no fixpoint (on a normal sample Q3_K changes one value in ten, Q5_K one in a hundred). It stays
+// within what a pass may do: each value within half a step, of at most the block's range over its codes, and as much
+// again for rounding scales and minimums. In all it changes less than the first.
+void expect_second_pass_within_a_step(const Scheme& scheme, const Problem& p, const std::vector<float>& again) {
+  const auto group = static_cast<size_t>(scheme.info().group_size);
+  const double n_steps = std::exp2(std::floor(scheme.info().bits_per_weight)) - 1;
+  const std::vector<double> sizes = block_sizes(p.w, scheme.info().group_size);
+  double first = 0, second = 0;
+  for (size_t block = 0; block < sizes.size(); ++block) {
+    double change = 0;
+    for (size_t i = block * group; i < (block + 1) * group; ++i) {
+      change += std::pow(double{again[i]} - p.w[i], 2);
+      first += std::pow(double{p.w[i]} - p.dense[i], 2);
+    }
+    second += change;
+    ASSERT_LE(std::sqrt(change / static_cast<double>(group)), 2 * sizes[block] / n_steps) << "block " << block;
+  }
+  EXPECT_LT(second, first);
+}
+
+TEST_P(SchemeSuite, QuantizingWhatWasDequantizedGivesTheSameCodes) {
   for (const MatShape shape : test_shapes(scheme)) {
     const Problem p = make_problem(scheme, shape, pool);
     if (const IntegerGrid* grid = scheme.info().grid) {  // on the grid that it has: the values' range may be narrower
@@ -187,6 +206,10 @@ TEST_P(SchemeOfOneGrid, QuantizingWhatWasDequantizedGivesTheSameCodes) {
     } else {
       const DenseRows part{reinterpret_cast<const std::byte*>(p.w.data()), DType::kF32, shape.out};
       const CanonicalWeight again = scheme.quantize_rtn({&part, 1}, shape);
+      if (is_ggml(scheme.info()) && scheme.info().group_size == 256) {
+        expect_second_pass_within_a_step(scheme, p, scheme.dequantize(again));
+        continue;
+      }
       ASSERT_EQ(again.codes, p.canonical.codes);
       if (again.codes.empty()) {
         ASSERT_EQ(scheme.dequantize(again), p.w);
@@ -321,15 +344,6 @@ TEST_P(SchemeSuite, PlanSaysWhatRunsAndWhyItDiffers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SchemeSuite, testing::ValuesIn(all_schemes().begin(), all_schemes().end()),
-                         [](const auto& test) { return std::string(test.param->info().name); });
-
-std::vector<const Scheme*> schemes_of_one_grid() {
-  std::vector<const Scheme*> schemes;
-  for (const Scheme* scheme : all_schemes())
-    if (!is_ggml(scheme->info())) schemes.push_back(scheme);
-  return schemes;
-}
-INSTANTIATE_TEST_SUITE_P(All, SchemeOfOneGrid, testing::ValuesIn(schemes_of_one_grid()),
                          [](const auto& test) { return std::string(test.param->info().name); });
 
 TEST(Registry, FindsByNameAndNamesWhatThereIs) {
