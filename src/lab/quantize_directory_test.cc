@@ -4,6 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "containers/gguf_model.h"
+#include "containers/gguf_writer.h"
+#include "containers/scheme_traits.h"
 #include "containers/stored_quantization.h"
 #include "io/file.h"
 #include "io/safetensors_writer.h"
@@ -196,6 +199,53 @@ TEST_F(QuantizeTest, ADryRunSaysWhatIsThenWritten) {
     EXPECT_EQ(planned.memory.weights_bytes, weights_bytes_);
     EXPECT_EQ(std::ssize(planned.format.scheme_of_module), recipe.keep_worst);
     fs::remove_all(recipe.output);
+  }
+}
+
+// Bytes of a written model that the ledger counts in another way: floats are as the checkpoint has them, norms and
+// biases in memory in fp32; beside the codes lie what memory need not hold: zero points of symmetric schemes, a trivial
+// g_idx, shapes, scales of whole tensors.
+int64_t linear_bytes_on_disk(const fs::path& directory, const Format& format) {
+  const SchemeTraits* traits = traits_of(scheme(format.scheme));
+  int64_t bytes = 0;
+  const Checkpoint written = Checkpoint::open(directory);
+  for (const auto& [name, view] : written.tensors()) {
+    const bool of_linear = name.find("_proj.") != name.npos && !name.ends_with(".bias");
+    const bool is_order = name.ends_with("g_idx") && !(traits && traits->act_order);
+    const bool is_zero = name.ends_with("qzeros") && !(traits && traits->zero_points);
+    const bool is_small = name.ends_with("_shape") || name.ends_with("input_scale") || view.n_elements() == 1;
+    if (of_linear && !is_order && !is_zero && !is_small) bytes += std::ssize(view.bytes);
+  }
+  return bytes;
+}
+
+// bytes(ledger) = bytes(in memory) = bytes(on disk) of every line of formats.def.
+TEST_F(QuantizeTest, BytesOfEveryFormatAreTheLedgers) {
+  for (const Format& row : all_formats()) {
+    SCOPED_TRACE(row.name);
+    const bool in_gguf = row.container == "gguf";
+    const fs::path path = out_.path() / (in_gguf ? "model.gguf" : "model");
+    MemoryBreakdown ledger;
+    Format format;
+    if (in_gguf) {
+      const GgufCheckpoint checkpoint(model_.path(), gguf_file_type_of(row));
+      checkpoint.write(path, {});
+      ledger = weight_ledger(spec_, with_gguf_mixture(row, spec_));
+      EXPECT_EQ(checkpoint.tensor_bytes(), ledger.weights_bytes);
+      int64_t bytes = 0;
+      const Gguf file = Gguf::open(path);
+      for (const auto& [name, tensor] : file.tensors()) bytes += std::ssize(tensor.bytes);
+      EXPECT_EQ(bytes, ledger.weights_bytes);
+      format = GgufModel::open(path).format();
+    } else {
+      QuantizeOptions recipe = options(row.name);
+      recipe.calibration = {kText};
+      ledger = run_quantize(recipe).plan.memory;
+      EXPECT_EQ(linear_bytes_on_disk(path, row), ledger.linear_bytes);
+      format = checkpoint_format(path, spec_).value_or(row);
+    }
+    EXPECT_EQ(format.name, row.name);
+    EXPECT_EQ(load_weights(path, spec_, format, {}, *pool_).memory().weights_bytes, ledger.weights_bytes);
   }
 }
 
