@@ -10,5 +10,6 @@ void add_generate(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_hardware(CLI::App& program);
 void add_formats(CLI::App& program);
+void add_synth(CLI::App& program);
 
 }  // namespace trimeter
