@@ -51,7 +51,7 @@ void InputStatistics::add_to_gram(const float* x, int64_t n, ThreadPool& pool) {
     const auto [first, last] = pool.share(in, thread);
     if (first < last) fp32.prepare(packed, xt.data(), first, last, input, isa);
     pool.barrier();
-    const auto [begin, end] = pool.share(in, thread, kTileRows);
+    const auto [begin, end] = pool.share(in, thread, kPanelRows);
     if (begin < end) fp32.multiply(packed, input, begin, end, nullptr, true, gram.data(), in, isa);
   });
 }

@@ -18,7 +18,7 @@ std::vector<float> multiply(const Scheme& scheme, const CanonicalWeight& weight,
     const auto [first, last] = pool.share(n, thread);
     if (first < last) scheme.prepare(packed, x.data(), first, last, input, isa);
     pool.barrier();
-    const auto [begin, end] = pool.share(weight.shape.out, thread, kTileRows);
+    const auto [begin, end] = pool.share(weight.shape.out, thread, kPanelRows);
     if (begin < end) scheme.multiply(packed, input, begin, end, nullptr, false, y.data(), weight.shape.out, isa);
   });
   return y;

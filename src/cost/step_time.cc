@@ -64,7 +64,7 @@ double StepTimer::kv_bytes_of_layer(const StepShape& step) const {
 
 OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s) const {
   const double read_s = static_cast<double>(op.weight_bytes) / bytes_per_s;
-  const double share = largest_share((op.shape.out + kTileRows - 1) / kTileRows);
+  const double share = largest_share((op.shape.out + kPanelRows - 1) / kPanelRows);
   const auto rate = hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens);
   prepare_s =
       static_cast<double>(op.count * op.n_tokens * op.shape.in) * largest_share(op.n_tokens) * rate.seconds_per_input;

@@ -6,7 +6,7 @@
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
 // The working set is all weights and the step's KV cache: a step streams through all of it before it comes back. Rows
-// are shared in tiles of kTileRows and tokens whole, so a thread's share is rounded up.
+// are shared in panels of kPanelRows and tokens whole, so a thread's share is rounded up.
 #pragma once
 #include <map>
 #include <string>

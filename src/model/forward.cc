@@ -143,7 +143,7 @@ void Forward::Impl::prepare(int thread, const LinearWeight& linear, const Prepar
 void Forward::Impl::multiply(int thread, const LinearWeight& linear, const PreparedInput& x, bool accumulate,
                              float* y) {
   const int64_t out = linear.spec.shape.out;
-  const auto [begin, end] = pool.share(out, thread, kTileRows);
+  const auto [begin, end] = pool.share(out, thread, kPanelRows);
   const float* bias = linear.bias.empty() ? nullptr : linear.bias.data();
   if (begin < end) linear.scheme->multiply(linear.packed, x, begin, end, bias, accumulate, y, out, isa);
 }

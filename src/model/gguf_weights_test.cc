@@ -148,7 +148,7 @@ TEST(GgufWeights, AWrittenModelIsHeldAsTheLedgerAndTheFileHaveIt) {
       const ModelWeights weights = load_gguf_weights(file, {}, pool);
       EXPECT_EQ(weights.memory().weights_bytes, ledger.weights_bytes) << name << " " << row.name;
       EXPECT_EQ(checkpoint.tensor_bytes(), tensor_bytes) << name << " " << row.name;
-      if (vocab_size % kRowVector == 0) {  // no rows of padding
+      if (vocab_size % kPanelRows == 0) {  // no rows of padding
         EXPECT_EQ(weights.memory().weights_bytes, tensor_bytes) << name << " " << row.name;
       }
       ++n_models;

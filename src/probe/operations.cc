@@ -97,10 +97,10 @@ void measure_elementwise(HardwareProfile& profile, ThreadPool& team, Isa isa) {
                       (2 * kWidth * f32);
 
   const Scheme& dense = scheme("bf16");
-  const std::vector<float> rows = random_floats(kTileRows * kWidth);
-  const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kF32, kTileRows};
+  const std::vector<float> rows = random_floats(kPanelRows * kWidth);
+  const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kF32, kPanelRows};
   ThreadPool alone(1);
-  const PackedWeight embedding = dense.pack(dense.quantize_rtn({&part, 1}, {kTileRows, kWidth}), alone);
+  const PackedWeight embedding = dense.pack(dense.quantize_rtn({&part, 1}, {kPanelRows, kWidth}), alone);
   rates["embed"] = seconds([&](Scratch& s) { dense.unpack_row(embedding, 5, s.y.data()); }) / (kWidth * (2 + f32));
   profile.sampling_seconds_per_logit = seconds([&](Scratch& s) { s.token = argmax(s.logits); }) / kVocab;
 }

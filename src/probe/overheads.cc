@@ -14,6 +14,8 @@ namespace {
 constexpr double kRepeatSeconds = 3e-5;
 constexpr int kRepeats = 201;
 
+constexpr int64_t kHeadDim = 64;
+
 LinearWeight random_linear(const LinearSpec& spec, const Scheme& scheme, ThreadPool& pool) {
   std::vector<uint16_t> rows(static_cast<size_t>(spec.shape.out * spec.shape.in));
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<uint16_t>(0x3c00 + i % 256);  // about 0.01
@@ -30,9 +32,9 @@ ModelSpec tiny_spec(int64_t n_layers, int threads) {
   ModelSpec spec{};
   spec.architecture = "LlamaForCausalLM";
   spec.dtype = DType::kBF16;
-  spec.hidden_size = spec.intermediate_size = spec.vocab_size = kTileRows * threads;
+  spec.hidden_size = spec.intermediate_size = spec.vocab_size = kHeadDim * threads;
   spec.n_heads = spec.n_kv_heads = threads;
-  spec.head_dim = kTileRows;
+  spec.head_dim = kHeadDim;
   spec.n_layers = n_layers;
   spec.max_position_embeddings = 16;
   spec.rms_norm_eps = 1e-6;

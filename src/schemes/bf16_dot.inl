@@ -35,10 +35,10 @@ TM_FN F32x16 dot_pair(F32x16 sum, PairWeights w, const float* x) {
 // x rounded to bf16 (to nearest, ties to even), in the form that dot_pair reads.
 TM_FN void prepare_bf16(const PrepareArgs& args) {
 #if defined(TM_ISA_avx512_bf16)
-  const int64_t stride = input_stride_bytes(args.in, 2);
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    auto* out = reinterpret_cast<uint16_t*>(args.values + t * stride);
-    for (int64_t k = 0; k < args.in; k += 16) store_bf16(out + k, load_input(args, t, k));
+    const TokenPlace place = place_token(args, t, 2);
+    for (int64_t k = 0; k < args.in; k += 16)
+      store_bf16(reinterpret_cast<uint16_t*>(place.byte(2 * k)), load_input(args, t, k));
   }
 #else
   prepare_f32(args, [](F32x16 x) { return round_to_bf16(x); });

@@ -41,7 +41,7 @@ class FloatScheme final : public TiledScheme {
     std::vector<std::vector<float>> rows(pool.size(), std::vector<float>(shape.in));
     pool.run([&](int thread) {
       float* values = rows[thread].data();
-      const auto [begin, end] = pool.share(shape.out, thread, kTileRows);
+      const auto [begin, end] = pool.share(shape.out, thread, kPanelRows);
       for (int64_t row = begin; row < end; ++row) {
         read_row(weight.dense, shape, row, values);
         Element* out = packed.values.as<Element>();
@@ -58,9 +58,8 @@ class FloatScheme final : public TiledScheme {
 
  private:
   static int64_t index(MatShape shape, int64_t row, int64_t k) {
-    const int64_t tile = row / kTileRows * kTileRows;
-    const int64_t rows = tile_rows(shape.out, tile);
-    return tile * round_up(shape.in, Codec::kStep) + (k / Codec::kStep * rows + row - tile) * Codec::kStep +
+    const int64_t panel = row / kPanelRows * kPanelRows;
+    return panel * round_up(shape.in, Codec::kStep) + (k / Codec::kStep * kPanelRows + row - panel) * Codec::kStep +
            k % Codec::kStep;
   }
 };

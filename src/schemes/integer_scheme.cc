@@ -23,21 +23,20 @@ float decode_scale(uint16_t bits, DType dtype) {
 
 // Where a row's words, scales and zero points lie, in bytes.
 struct IntegerScheme::RowPlace {
-  int64_t n_rows, row;    // of the tile; in the tile
-  int64_t words, scales;  // before the tile
+  int64_t row;            // in the panel
+  int64_t words, scales;  // before the panel
   int64_t step, group_bytes, scale_bytes;
-  int64_t word(int64_t k) const { return words + (k / step * n_rows + row) * 4; }
-  int64_t group(int64_t g) const { return scales + g * n_rows / kRowVector * group_bytes; }
+  int64_t word(int64_t k) const { return words + (k / step * kPanelRows + row) * 4; }
+  int64_t group(int64_t g) const { return scales + g * group_bytes; }
   int64_t scale(int64_t g) const { return group(g) + scale_bytes * row; }
-  int64_t zero(int64_t g) const { return group(g) + scale_bytes * n_rows + row / 2; }
+  int64_t zero(int64_t g) const { return group(g) + scale_bytes * kPanelRows + row / 2; }
 };
 
 IntegerScheme::RowPlace IntegerScheme::place(MatShape shape, int64_t row) const {
-  const int64_t tile = row / kTileRows * kTileRows;
-  return {.n_rows = tile_rows(shape.out, tile),
-          .row = row - tile,
-          .words = values_offset(shape, tile),
-          .scales = scales_offset(shape, tile),
+  const int64_t panel = row / kPanelRows * kPanelRows;
+  return {.row = row - panel,
+          .words = values_offset(shape, panel),
+          .scales = scales_offset(shape, panel),
           .step = layout_.step,
           .group_bytes = layout_.group_bytes,
           .scale_bytes = scale_bytes(grid_)};
@@ -46,7 +45,7 @@ IntegerScheme::RowPlace IntegerScheme::place(MatShape shape, int64_t row) const 
 IntegerScheme::IntegerScheme(const SchemeInfo& info, Form form, std::span<const SchemeKernels* const> kernels)
     : TiledScheme(info,
                   {.step = 32 / info.grid->bits,
-                   .group_bytes = kRowVector * scale_bytes(*info.grid) + (info.grid->zero_points ? kRowVector / 2 : 0),
+                   .group_bytes = kPanelRows * scale_bytes(*info.grid) + (info.grid->zero_points ? kPanelRows / 2 : 0),
                    .input_order = info.act_order,
                    .group_sums = form.group_sums,
                    .input_scales = form.input_scales ? InputScales::kPerToken : InputScales::kNone},
@@ -111,7 +110,7 @@ PackedWeight IntegerScheme::pack(const CanonicalWeight& weight, ThreadPool& pool
   packed.input_scale = weight.input_scale;
   if (layout_.input_order) packed.input_order = order_by_group(weight);
   pool.run([&](int thread) {
-    const auto [begin, end] = pool.share(weight.shape.out, thread, kTileRows);
+    const auto [begin, end] = pool.share(weight.shape.out, thread, kPanelRows);
     for (int64_t row = begin; row < end; ++row) pack_row(weight, row, packed);
   });
   return packed;

@@ -9,19 +9,19 @@ namespace trimeter {
 
 struct PrepareArgs {
   const float* x;  // [n_tokens, in]
-  int64_t in, token_begin, token_end;
+  int64_t in, n_tokens, token_begin, token_end;
   int64_t n_groups = 1;                  // of in / n_groups inputs
   float input_scale = 0;                 // schemes with a static one; else 0
   const int32_t* input_order = nullptr;  // [in]: prepared input k is x[input_order[k]]; nullptr: x[k]
-  char* values;       // tokens input_stride_bytes apart; padded with zeros to a multiple of 16 elements
-  float* row_scales;  // [n_tokens] or [n_tokens, n_groups] or nullptr
-  float* group_sums;  // [n_tokens, n_groups] or nullptr
+  char* values;                          // schemes/tile.h; padded with zeros to a multiple of 16 elements
+  float* row_scales;                     // [n_tokens] or [n_tokens, n_groups] or nullptr
+  float* group_sums;                     // [n_tokens, n_groups] or nullptr
 };
 
 struct MultiplyArgs {
   const char* values;  // packed weight
   const char* scales;  // group_bytes for every scale_rows rows and group
-  int64_t scale_rows = kRowVector, group_bytes = 0;
+  int64_t scale_rows = kPanelRows, group_bytes = 0;
   bool bf16_scales = false;  // 16-bit scales are bf16, else fp16
   int64_t out, in;
   int64_t n_groups = 1;  // of in / n_groups inputs; 1: the whole row

@@ -4,7 +4,7 @@
 //
 // Two forms of a weight:
 //   CanonicalWeight  what algorithms write and containers read: one code per byte, plain row-major, no kernel in mind
-//   PackedWeight     what kernels read: tiles of 64 output rows, see schemes/tile.h
+//   PackedWeight     what kernels read: panels of 16 output rows, see schemes/tile.h
 #pragma once
 #include <array>
 #include <cstdint>
@@ -80,7 +80,7 @@ struct KernelPlan {
 // Input activations of one linear, in the form its kernel multiplies. Lives in the caller's arena.
 struct PreparedInput {
   int64_t n_tokens = 0, in = 0;
-  char* values = nullptr;  // [n_tokens] rows of bf16 or f32, as the kernel of this ISA wants, input_stride_bytes apart
+  char* values = nullptr;       // as the kernel of this ISA wants them: schemes/tile.h
   float* row_scales = nullptr;  // [n_tokens] or [n_tokens, n_groups], schemes with quantized activations; else nullptr
   // [n_tokens, n_groups], schemes whose codes are off by a constant (zero points): sums of the values as multiplied
   float* group_sums = nullptr;
@@ -132,7 +132,7 @@ class Scheme {
   virtual void prepare(const PackedWeight& weight, const float* x, int64_t token_begin, int64_t token_end,
                        const PreparedInput& prepared, Isa isa) const = 0;
   // y[t, row] (+)= sum_k x[t,k] w[row,k] + bias[row] for all tokens and rows [row_begin, row_end), row_begin a multiple
-  // of kTileRows. y is [n_tokens, ldy]. bias may be null. accumulate adds to what y holds (the residual).
+  // of kPanelRows. y is [n_tokens, ldy]. bias may be null. accumulate adds to what y holds (the residual).
   // Batch-invariant: an output's bits depend on its row of w and its token's x alone, whatever n_tokens and the range.
   virtual void multiply(const PackedWeight& weight, const PreparedInput& x, int64_t row_begin, int64_t row_end,
                         const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const = 0;

@@ -264,8 +264,8 @@ TEST_P(SchemeSuite, AnOutputHasTheSameBitsInEveryBatchAndRange) {
       for (int64_t t = 0; t < kMaxTokens; ++t) {
         Prepared one(scheme, p.packed, &p.x[t * shape.in], 1, isa);
         std::vector<float> y(shape.out);
-        for (int64_t row = 0; row < shape.out; row += kTileRows)
-          scheme.multiply(p.packed, one.input, row, std::min(shape.out, row + kTileRows), nullptr, false, y.data(),
+        for (int64_t row = 0; row < shape.out; row += kPanelRows)
+          scheme.multiply(p.packed, one.input, row, std::min(shape.out, row + kPanelRows), nullptr, false, y.data(),
                           shape.out, isa);
         ASSERT_TRUE(std::equal(y.begin(), y.end(), &all[t * shape.out])) << name(isa) << " token " << t;
       }

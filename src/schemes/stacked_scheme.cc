@@ -158,7 +158,7 @@ class StackedScheme final : public Scheme {
     int64_t before = 0;
     for (size_t j = 0; j < i; ++j) before += parts_[j].n_rows;
     if (shape.out == n_rows_) return before;
-    return std::min(shape.out * before / n_rows_ / kTileRows * kTileRows, shape.out);
+    return std::min(shape.out * before / n_rows_ / kPanelRows * kPanelRows, shape.out);
   }
   MatShape part_shape(MatShape shape, size_t i) const {
     return {first_row(shape, i + 1) - first_row(shape, i), shape.in};
@@ -215,9 +215,9 @@ const Scheme& stacked_scheme(std::span<const StackedPart> wanted) {
   if (parts.size() == 1) return *parts[0].scheme;
   std::string name;
   for (const StackedPart& part : parts) {
-    if (&part != &parts.back() && part.n_rows % kTileRows != 0)
+    if (&part != &parts.back() && part.n_rows % kPanelRows != 0)
       throw Error(Errc::kUnsupported, "{} rows in {} beside other schemes: wanted a multiple of {}", part.n_rows,
-                  part.scheme->info().name, kTileRows);
+                  part.scheme->info().name, kPanelRows);
     name += fmt::format("{}{}*{}", name.empty() ? "" : "+", part.scheme->info().name, part.n_rows);
   }
   const std::lock_guard lock(registry().mutex);

@@ -13,8 +13,8 @@ struct StackedPart {
 };
 
 // The scheme of that stack, and its name, which scheme() knows from then on: "ggml_q4_k*384+ggml_q6_k*128". Parts of
-// one scheme that follow each other are one; a stack of one is that scheme. Every part but the last must be whole tiles
-// of kTileRows rows: throws Error(kUnsupported) if it is not.
+// one scheme that follow each other are one; a stack of one is that scheme. Every part but the last must be whole panels
+// of kPanelRows rows: throws Error(kUnsupported) if it is not.
 // A matrix with another number of rows than the parts' together (the probe's) is cut in the same proportions.
 const Scheme& stacked_scheme(std::span<const StackedPart> parts);
 // A stack by its name, made if there is none yet (another process may have kept the name); nullptr if it is no such

@@ -65,8 +65,8 @@ TEST(StackedScheme, MultipliesAsItsParts) {
       EXPECT_EQ(arena.used_bytes(), stack.prepared_bytes(n_tokens, in, isa));
       stack.prepare(packed, x.data(), 0, n_tokens, input, isa);
       std::vector<float> y = before;
-      for (int64_t begin = 0; begin < out; begin += kTileRows)
-        stack.multiply(packed, input, begin, std::min(out, begin + kTileRows), bias.data(), true, y.data(), out, isa);
+      for (int64_t begin = 0; begin < out; begin += kPanelRows)
+        stack.multiply(packed, input, begin, std::min(out, begin + kPanelRows), bias.data(), true, y.data(), out, isa);
       int64_t first = 0;
       for (const StackedPart& part : parts) {
         const DenseRows rows = rows_of(dense, first, part.n_rows, in);

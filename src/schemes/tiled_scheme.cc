@@ -34,7 +34,7 @@ KernelPlan TiledScheme::plan(Isa isa) const {
 }
 
 int64_t TiledScheme::prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const {
-  int64_t bytes = Arena::bytes_for(n_tokens * input_stride_bytes(in, kernels(isa).x_element_bytes));
+  int64_t bytes = Arena::bytes_for(n_tokens * input_bytes(in, kernels(isa).x_element_bytes));
   if (const int64_t n = n_tokens * scales_per_token(in); n > 0)
     bytes += Arena::bytes_for(n * static_cast<int64_t>(sizeof(float)));
   if (layout_.group_sums) bytes += Arena::bytes_for(n_tokens * n_groups(in) * static_cast<int64_t>(sizeof(float)));
@@ -43,7 +43,7 @@ int64_t TiledScheme::prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const
 
 PreparedInput TiledScheme::take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa isa) const {
   PreparedInput prepared{.n_tokens = n_tokens, .in = in};
-  prepared.values = arena.take<char>(n_tokens * input_stride_bytes(in, kernels(isa).x_element_bytes));
+  prepared.values = arena.take<char>(n_tokens * input_bytes(in, kernels(isa).x_element_bytes));
   if (const int64_t n = n_tokens * scales_per_token(in); n > 0) prepared.row_scales = arena.take<float>(n);
   if (layout_.group_sums) prepared.group_sums = arena.take<float>(n_tokens * n_groups(in));
   return prepared;
@@ -60,6 +60,7 @@ void TiledScheme::prepare(const PackedWeight& weight, const float* x, int64_t to
            weight.shape.in);
   kernels(isa).prepare({.x = x,
                         .in = prepared.in,
+                        .n_tokens = prepared.n_tokens,
                         .token_begin = token_begin,
                         .token_end = token_end,
                         .n_groups = n_groups(prepared.in),
@@ -74,8 +75,8 @@ void TiledScheme::multiply(const PackedWeight& weight, const PreparedInput& x, i
                            const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const {
   TM_CHECK(x.in == weight.shape.in, "{}: x is {} wide, w is {} x {}", info_.name, x.in, weight.shape.out,
            weight.shape.in);
-  TM_CHECK(row_begin % kTileRows == 0 && row_begin <= row_end && row_end <= weight.shape.out, "{}: rows [{}, {}) of {}",
-           info_.name, row_begin, row_end, weight.shape.out);
+  TM_CHECK(row_begin % kPanelRows == 0 && row_begin <= row_end && row_end <= weight.shape.out,
+           "{}: rows [{}, {}) of {}", info_.name, row_begin, row_end, weight.shape.out);
   kernels(isa).multiply({.values = weight.values.as<char>(),
                          .scales = weight.scales.as<char>(),
                          .scale_rows = layout_.scale_rows,
@@ -119,13 +120,13 @@ PackedWeight TiledScheme::take_packed(MatShape shape) const {
   return packed;
 }
 
-int64_t TiledScheme::values_offset(MatShape shape, int64_t tile) const {
+int64_t TiledScheme::values_offset(MatShape shape, int64_t row) const {
   const double bits_per_row = static_cast<double>(round_up(shape.in, layout_.step)) * info_.bits_per_weight;
-  return tile * static_cast<int64_t>(bits_per_row / 8);
+  return row * static_cast<int64_t>(bits_per_row / 8);
 }
 
-int64_t TiledScheme::scales_offset(MatShape shape, int64_t tile) const {
-  return tile / layout_.scale_rows * n_groups(shape.in) * layout_.group_bytes;
+int64_t TiledScheme::scales_offset(MatShape shape, int64_t row) const {
+  return row / layout_.scale_rows * n_groups(shape.in) * layout_.group_bytes;
 }
 
 int64_t TiledScheme::scales_bytes(MatShape shape) const {

@@ -26,7 +26,7 @@ class TiledScheme : public Scheme {
   struct Layout {
     int64_t step;                     // `in` is padded to a multiple of it
     int64_t group_bytes = 0;          // scales and zero points of scale_rows rows and one group
-    int64_t scale_rows = kRowVector;  // a multiple of 16
+    int64_t scale_rows = kPanelRows;  // a multiple of 16
     bool input_order = false;         // act-order
     bool group_sums = false;          // the kernel wants sums of the input per group
     InputScales input_scales = InputScales::kNone;
@@ -41,9 +41,9 @@ class TiledScheme : public Scheme {
   void check_scales(const CanonicalWeight& weight) const;
   // Zeroed buffers of the ledger's size.
   PackedWeight take_packed(MatShape shape) const;
-  // Bytes before the tile that begins at row `tile`.
-  int64_t values_offset(MatShape shape, int64_t tile) const;
-  int64_t scales_offset(MatShape shape, int64_t tile) const;
+  // Bytes before the panel that begins at `row`.
+  int64_t values_offset(MatShape shape, int64_t row) const;
+  int64_t scales_offset(MatShape shape, int64_t row) const;
   // Bytes of a packed weight's buffer of scales.
   int64_t scales_bytes(MatShape shape) const;
 

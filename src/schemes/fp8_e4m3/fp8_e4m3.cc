@@ -17,9 +17,9 @@ constexpr int64_t kStep = 4, kBlock = 128;
 enum class Scales { kPerTensor, kPerRow, kPerBlock };
 
 int64_t index(MatShape shape, int64_t row, int64_t k) {
-  const int64_t tile = row / kTileRows * kTileRows, r = row - tile;
-  const int64_t line = k / kStep * tile_rows(shape.out, tile) + r / kRowVector * kRowVector;
-  return tile * round_up(shape.in, kStep) + line * kStep + r % 16 / 4 * 16 + k % 4 / 2 * 8 + r % 4 * 2 + k % 2;
+  const int64_t panel = row / kPanelRows * kPanelRows, r = row - panel;
+  return panel * round_up(shape.in, kStep) + k / kStep * kPanelRows * kStep + r / 4 * 16 + k % 4 / 2 * 8 + r % 4 * 2 +
+         k % 2;
 }
 
 class Fp8E4M3 final : public TiledScheme {
@@ -88,7 +88,7 @@ class Fp8E4M3 final : public TiledScheme {
       std::ranges::copy(weight.scales, packed.scales.as<float>());
     uint8_t* out = packed.values.as<uint8_t>();
     pool.run([&](int thread) {
-      const auto [begin, end] = pool.share(shape.out, thread, kTileRows);
+      const auto [begin, end] = pool.share(shape.out, thread, kPanelRows);
       for (int64_t row = begin; row < end; ++row)
         for (int64_t k = 0; k < shape.in; ++k) out[index(shape, row, k)] = weight.codes[row * shape.in + k];
     });
@@ -110,7 +110,7 @@ class Fp8E4M3 final : public TiledScheme {
       case Scales::kPerTensor:
         return {.step = kStep, .input_scales = InputScales::kPerToken};
       case Scales::kPerRow:
-        return {.step = kStep, .group_bytes = kRowVector * kFloatBytes, .input_scales = InputScales::kPerToken};
+        return {.step = kStep, .group_bytes = kPanelRows * kFloatBytes, .input_scales = InputScales::kPerToken};
       case Scales::kPerBlock:
         return {.step = kStep,
                 .group_bytes = kFloatBytes,

@@ -105,42 +105,44 @@ struct Decoder : PlainDecoder {
     return pair<J>(raw);
   }
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
-  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs& args, const Tile& tile, int64_t row, int64_t token) {
-    const F32x16 scale = args.group_bytes == 0 ? set1(args.tensor_scale)
-                                               : TM_ISA::load(reinterpret_cast<const float*>(tile.scales) + row);
+  TM_FN F32x16 finish(F32x16 sum, const MultiplyArgs& args, int64_t row, int64_t token) {
+    const F32x16 scale = args.group_bytes == 0
+                             ? set1(args.tensor_scale)
+                             : TM_ISA::load(reinterpret_cast<const float*>(group_scales(args, row, 0)));
     return mul(sum, mul(scale, set1(args.row_scales[token] * kDecodedScale)));
   }
 };
 
-// A tile lies in one row of blocks.
+// A panel lies in one row of blocks.
 struct Blocks : Decoder {
   static constexpr bool kGrouped = true;
   static constexpr const float* MultiplyArgs::*kGroupInput = &MultiplyArgs::row_scales;
   using Group = float;
-  TM_FN Group load_group(const MultiplyArgs&, const Tile& tile, int64_t group, int64_t) {
-    return reinterpret_cast<const float*>(tile.scales)[group];
+  TM_FN Group load_group(const MultiplyArgs& args, int64_t row, int64_t group) {
+    return *reinterpret_cast<const float*>(group_scales(args, row, group));
   }
   TM_FN F32x16 close_group(Group scale, float scale_x, F32x16 sum, F32x16 total) {
     return fma(set1(scale * scale_x * kDecodedScale), sum, total);
   }
-  TM_FN F32x16 finish(F32x16 total, const MultiplyArgs&, const Tile&, int64_t, int64_t) { return total; }
+  TM_FN F32x16 finish(F32x16 total, const MultiplyArgs&, int64_t, int64_t) { return total; }
 };
 
-void store_input(char* row, int64_t k, F32x16 x) {
+TM_FN void store_input(TokenPlace place, int64_t k, F32x16 x) {
+  char* p = place.byte(kBf16InputBytes * k);
 #if defined(TM_ISA_avx512_bf16)
-  store_bf16(reinterpret_cast<uint16_t*>(row) + k, x);
+  store_bf16(reinterpret_cast<uint16_t*>(p), x);
 #else
-  store(reinterpret_cast<float*>(row) + k, x);
+  store(reinterpret_cast<float*>(p), x);
 #endif
 }
 
 // Each group of a token with a scale of its own, unless it is a static one.
 TM_FN void quantize_groups(const PrepareArgs& args, float least_amax) {
-  const int64_t stride = input_stride_bytes(args.in, kBf16InputBytes), group_size = args.in / args.n_groups;
+  const int64_t group_size = args.in / args.n_groups;
   for (int64_t t = args.token_begin; t < args.token_end; ++t)
     for (int64_t g = 0; g < args.n_groups; ++g) {
       const int64_t begin = g * group_size, end = begin + group_size;
-      char* row = args.values + t * stride;
+      const TokenPlace row = place_token(args, t, kBf16InputBytes);
       float scale = args.input_scale;
       if (scale > 0) {
         const F32x16 inverse = set1(1 / scale);

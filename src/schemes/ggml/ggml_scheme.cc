@@ -101,7 +101,7 @@ class GgmlScheme final : public Scheme {
     std::atomic<int64_t> bad_row = -1;
     pool.run([&](int thread) {
       std::vector<float> values(static_cast<size_t>(shape.in));
-      const auto [begin, end] = pool.share(shape.out, thread, kRowVector);
+      const auto [begin, end] = pool.share(shape.out, thread, kPanelRows);
       for (int64_t row = begin; row < end; ++row) {
         std::memcpy(packed.values.as<uint8_t>() + row * stride, &weight.codes[row * stride],
                     static_cast<size_t>(stride));
@@ -121,14 +121,14 @@ class GgmlScheme final : public Scheme {
   }
 
   int64_t prepared_bytes(int64_t n_tokens, int64_t in, Isa) const override {
-    return Arena::bytes_for(n_tokens * input_stride_bytes(in, 1)) +
+    return Arena::bytes_for(n_tokens * ggml_input_stride(in)) +
            Arena::bytes_for(n_tokens * (in / block_.block_elements) * kFloatBytes) +
            Arena::bytes_for(n_tokens * (in / sub_block(type_)) * kFloatBytes);
   }
 
   PreparedInput take_prepared(Arena& arena, int64_t n_tokens, int64_t in, Isa) const override {
     PreparedInput prepared{.n_tokens = n_tokens, .in = in};
-    prepared.values = arena.take<char>(n_tokens * input_stride_bytes(in, 1));
+    prepared.values = arena.take<char>(n_tokens * ggml_input_stride(in));
     prepared.row_scales = arena.take<float>(n_tokens * (in / block_.block_elements));
     prepared.group_sums = arena.take<float>(n_tokens * (in / sub_block(type_)));
     return prepared;
@@ -138,6 +138,7 @@ class GgmlScheme final : public Scheme {
                const PreparedInput& prepared, Isa isa) const override {
     kernels(isa).prepare({.x = x,
                           .in = prepared.in,
+                          .n_tokens = prepared.n_tokens,
                           .token_begin = token_begin,
                           .token_end = token_end,
                           .values = prepared.values,
@@ -149,7 +150,7 @@ class GgmlScheme final : public Scheme {
                 const float* bias, bool accumulate, float* y, int64_t ldy, Isa isa) const override {
     TM_CHECK(x.in == weight.shape.in, "{}: x is {} wide, w is {} x {}", info_.name, x.in, weight.shape.out,
              weight.shape.in);
-    TM_CHECK(row_begin % kTileRows == 0 && row_begin <= row_end && row_end <= weight.shape.out,
+    TM_CHECK(row_begin % kPanelRows == 0 && row_begin <= row_end && row_end <= weight.shape.out,
              "{}: rows [{}, {}) of {}", info_.name, row_begin, row_end, weight.shape.out);
     kernels(isa).multiply({.values = weight.values.as<char>(),
                            .scales = nullptr,

@@ -11,6 +11,7 @@ namespace trimeter::TM_ISA {
 namespace {
 
 constexpr int kMaxTokens = 8;
+constexpr int64_t kPassRows = 64;
 
 // What is added to a decoded code to make it unsigned.
 constexpr int offset_of(ggml::Q8_0) { return 128; }
@@ -157,7 +158,7 @@ __attribute__((noinline)) void multiply_row(const MultiplyArgs& args, int64_t ro
   const int64_t n_blocks = args.in / B::kValues;
   const auto* w = reinterpret_cast<const uint8_t*>(args.values) + row * n_blocks * B::kBytes;
   Place at;
-  at.x_stride = input_stride_bytes(args.in, 1);
+  at.x_stride = ggml_input_stride(args.in);
   at.scales_stride = n_blocks;
   at.sums_stride = n_blocks * B::kSubBlocks;
   at.x = reinterpret_cast<const int8_t*>(args.x) + token * at.x_stride;
@@ -198,8 +199,8 @@ void multiply_tokens(const MultiplyArgs& args, int64_t row, int64_t token, int64
 // Chunks of tokens outside, so that their inputs stay in the cache; rows of one tile inside.
 template <class B>
 void multiply(const MultiplyArgs& args) {
-  for (int64_t tile = args.row_begin; tile < args.row_end; tile += kTileRows) {
-    const int64_t end = tile + kTileRows < args.row_end ? tile + kTileRows : args.row_end;
+  for (int64_t tile = args.row_begin; tile < args.row_end; tile += kPassRows) {
+    const int64_t end = tile + kPassRows < args.row_end ? tile + kPassRows : args.row_end;
     for (int64_t token = 0; token < args.n_tokens; token += kMaxTokens)
       for (int64_t row = tile; row < end; ++row)
         multiply_tokens<B, kMaxTokens>(args, row, token,
@@ -214,7 +215,7 @@ TM_FN int8_t nearest(float x) {
 
 template <class B>
 void prepare(const PrepareArgs& args) {
-  const int64_t stride = input_stride_bytes(args.in, 1), n_blocks = args.in / B::kValues;
+  const int64_t stride = ggml_input_stride(args.in), n_blocks = args.in / B::kValues;
   for (int64_t t = args.token_begin; t < args.token_end; ++t)
     for (int64_t b = 0; b < n_blocks; ++b) {
       const float* x = args.x + t * args.in + b * B::kValues;

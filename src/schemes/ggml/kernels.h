@@ -2,6 +2,14 @@
 #pragma once
 #include "schemes/kernel_table.h"
 
+namespace trimeter {
+
+// From one token's prepared input to the next: whole cache lines, an odd number of them, so that the tokens of a batch
+// don't fall into one set of the cache.
+static inline constexpr int64_t ggml_input_stride(int64_t in) { return (round_up(in, 64) / 64 | 1) * 64; }
+
+}  // namespace trimeter
+
 // X(scheme, GgmlType)
 #define TM_GGML_SCHEMES(X) \
   X(ggml_q8_0, kQ8_0)      \

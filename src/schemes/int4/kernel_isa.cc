@@ -34,9 +34,7 @@ struct Decoder : PlainDecoder {
 };
 
 // z - 8 of 16 rows.
-TM_FN F32x16 load_zeros(const char* scales, const Tile& tile, int64_t row) {
-  return nibble_minus_8(load_nibbles(scales + 2 * tile.n_rows + row / 2));
-}
+TM_FN F32x16 load_zeros(const char* scales) { return nibble_minus_8(load_nibbles(scales + 2 * kPanelRows)); }
 
 struct ZeroPoints : Decoder {
   static constexpr bool kGrouped = true;
@@ -44,9 +42,9 @@ struct ZeroPoints : Decoder {
   struct Group {
     F32x16 scale, zero;
   };
-  TM_FN Group load_group(const MultiplyArgs& args, const Tile& tile, int64_t group, int64_t row) {
-    const char* p = group_scales(args, tile, group);
-    return {load_scales(args, p, row), load_zeros(p, tile, row)};
+  TM_FN Group load_group(const MultiplyArgs& args, int64_t row, int64_t group) {
+    const char* p = group_scales(args, row, group);
+    return {load_scales(args, p), load_zeros(p)};
   }
   TM_FN F32x16 close_group(Group group, float sum_x, F32x16 sum, F32x16 total) {
     return fma(group.scale, sub(sum, mul(group.zero, set1(sum_x))), total);
@@ -54,10 +52,10 @@ struct ZeroPoints : Decoder {
 };
 
 struct Channel : ScaledRows<Decoder> {
-  TM_FN F32x16 finish(F32x16 total, const MultiplyArgs& args, const Tile& tile, int64_t row, int64_t token) {
+  TM_FN F32x16 finish(F32x16 total, const MultiplyArgs& args, int64_t row, int64_t token) {
     if (args.group_sums != nullptr)
-      total = sub(total, mul(load_zeros(tile.scales, tile, row), set1(args.group_sums[token])));
-    return ScaledRows::finish(total, args, tile, row, token);
+      total = sub(total, mul(load_zeros(group_scales(args, row, 0)), set1(args.group_sums[token])));
+    return ScaledRows::finish(total, args, row, token);
   }
 };
 

@@ -13,9 +13,9 @@ struct Int8Decoder : PlainDecoder {
   using Sum = I32x16;
   TM_FN Sum zero() { return set1_u32(0); }
   TM_FN Raw load(const char* p) { return load_u32(p); }
-  TM_FN F32x16 finish(Sum total, const MultiplyArgs& args, const Tile& tile, int64_t row, int64_t token) {
+  TM_FN F32x16 finish(Sum total, const MultiplyArgs& args, int64_t row, int64_t token) {
     const auto offset = 128u * static_cast<uint32_t>(static_cast<int32_t>(args.group_sums[token]));
-    const F32x16 scale = TM_ISA::load(reinterpret_cast<const float*>(tile.scales) + row);
+    const F32x16 scale = TM_ISA::load(reinterpret_cast<const float*>(group_scales(args, row, 0)));
     return mul(set1(args.row_scales[token]), mul(scale, to_float(sub(total, set1_u32(offset)))));
   }
 };
@@ -34,10 +34,10 @@ struct Decoder : Int8Decoder {
   }
 };
 // In the order of the codes.
-TM_FN void store_codes(char* token, int64_t k, F32x16 codes) {
+TM_FN void store_codes(TokenPlace place, int64_t k, F32x16 codes) {
   const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
   const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(codes.v));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(token + k), _mm_shuffle_epi8(bytes, order));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(place.byte(k)), _mm_shuffle_epi8(bytes, order));
 }
 #else
 // maddubs would saturate: products of widened pairs are exact.
@@ -51,15 +51,14 @@ struct Decoder : Int8Decoder {
   }
   TM_FN Sum dot(Sum sum, Part w, const X* x) { return add_products_i16(sum, w, *x); }
 };
-TM_FN void store_codes(char* token, int64_t k, F32x16 codes) {
-  store_i16(reinterpret_cast<int16_t*>(token) + k, codes);
+TM_FN void store_codes(TokenPlace place, int64_t k, F32x16 codes) {
+  store_i16(reinterpret_cast<int16_t*>(place.byte(2 * k)), codes);
 }
 #endif
 
 TM_FN F32x16 round_to_int8(F32x16 x) { return round(min(max(x, set1(-128)), set1(127))); }
 
 void prepare(const PrepareArgs& args) {
-  const int64_t stride = input_stride_bytes(args.in, kCodeBytes);
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
     float scale = args.input_scale, inverse = 0;
     const bool dynamic = scale == 0;
@@ -71,11 +70,12 @@ void prepare(const PrepareArgs& args) {
       inverse = amax > 0 ? 127 / amax : 0;
       if (inverse > 0x1p127f) inverse = 0;  // infinite, for an amax near the least float: all codes are 0
     }
+    const TokenPlace place = place_token(args, t, kCodeBytes);
     F32x16 sum = set1(0);
     for (int64_t k = 0; k < args.in; k += 16) {
       const F32x16 x = load_input(args, t, k);
       const F32x16 codes = round_to_int8(dynamic ? mul(x, set1(inverse)) : div(x, set1(scale)));
-      store_codes(args.values + t * stride, k, codes);
+      store_codes(place, k, codes);
       sum = add(sum, codes);
     }
     args.row_scales[t] = scale;
