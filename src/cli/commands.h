@@ -10,6 +10,7 @@ void add_generate(CLI::App& program);
 void add_eval(CLI::App& program);
 void add_hardware(CLI::App& program);
 void add_formats(CLI::App& program);
+void add_bench(CLI::App& program);
 void add_synth(CLI::App& program);
 
 }  // namespace trimeter

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <sstream>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -17,6 +18,13 @@
 #include "report/terminal.h"
 
 namespace trimeter {
+namespace {
+
+std::filesystem::path real_path(const std::string& path) {
+  return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
+}
+
+}  // namespace
 
 void DeviceFlags::add_to(CLI::App& command, const char* default_memory) {
   command.add_option("MODEL", model, "directory of a Hugging Face checkpoint, or a GGUF file")->required();
@@ -59,6 +67,26 @@ EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& fo
   if (needs_calibration(engine_format(options, open_model_spec(flags.model))))
     options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
   return options;
+}
+
+std::vector<std::string> names_in(const std::vector<std::string>& lists) {
+  std::vector<std::string> names;
+  for (const std::string& list : lists) {
+    std::istringstream items(list + ",");
+    for (std::string name; std::getline(items, name, ',');) {
+      if (name.empty()) throw Error(Errc::kBadArgument, "--formats: wanted names with a comma between, got '{}'", list);
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+void open_outputs(const std::string& json_path, const std::string& markdown_path, bool force,
+                  std::optional<OutputFile>& json, std::optional<OutputFile>& markdown) {
+  if (!json_path.empty()) json.emplace(json_path, kRecordMark, force);
+  if (!markdown_path.empty()) markdown.emplace(markdown_path, kMarkdownMark, force);
+  if (json && markdown && real_path(json_path) == real_path(markdown_path))
+    throw Error(Errc::kBadArgument, "--json and --markdown: wanted two files, got {} for both", json_path);
 }
 
 bool colour_wanted() {

@@ -1,9 +1,12 @@
 // What several commands share: options of the engine, and the terminal.
 #pragma once
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
+#include "lab/output_file.h"
 #include "report/document.h"
 #include "report/progress.h"
 
@@ -28,6 +31,12 @@ inline constexpr const char* kFormatHelp =
 
 // engine_options() with the format, and the calibration texts that it needs.
 EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format);
+
+// Of each "bf16,fp8" that was given. Throws Error(kBadArgument) for an empty name.
+std::vector<std::string> names_in(const std::vector<std::string>& lists);
+// Of --json and --markdown, where they are given. Throws Error if they can't be written or are one file.
+void open_outputs(const std::string& json_path, const std::string& markdown_path, bool force,
+                  std::optional<OutputFile>& json, std::optional<OutputFile>& markdown);
 
 bool colour_wanted();                 // stdout is a terminal and NO_COLOR is not set (no-color.org)
 void print(const std::string& text);  // to stdout; throws Error(kIo) if it can't be written

@@ -3,9 +3,7 @@
 
 #include <memory>
 #include <optional>
-#include <sstream>
 
-#include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/version.h"
@@ -24,31 +22,11 @@ struct Flags {
   bool no_quality = false, force = false;
 };
 
-// Of each "bf16,fp8" that was given.
-std::vector<std::string> names_in(const std::vector<std::string>& lists) {
-  std::vector<std::string> names;
-  for (const std::string& list : lists) {
-    std::istringstream items(list + ",");
-    for (std::string name; std::getline(items, name, ',');) {
-      if (name.empty()) throw Error(Errc::kBadArgument, "--formats: wanted names with a comma between, got '{}'", list);
-      names.push_back(name);
-    }
-  }
-  return names;
-}
-
-std::filesystem::path real_path(const std::string& path) {
-  return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
-}
-
 void compare(Flags& flags) {
   CompareOptions& options = flags.compare;
   options.formats = names_in(flags.formats);
   std::optional<OutputFile> json, markdown;
-  if (!flags.json.empty()) json.emplace(flags.json, kRecordMark, flags.force);
-  if (!flags.markdown.empty()) markdown.emplace(flags.markdown, kMarkdownMark, flags.force);
-  if (json && markdown && real_path(flags.json) == real_path(flags.markdown))
-    throw Error(Errc::kBadArgument, "--json and --markdown: wanted two files, got {} for both", flags.json);
+  open_outputs(flags.json, flags.markdown, flags.force, json, markdown);
   options.engine = flags.device.engine_options();
   options.threads = flags.device.threads;
   options.eval_data = flags.device.eval_data;

@@ -31,7 +31,8 @@ int run(int argc, char** argv) {
   program.set_version_flag("--version", "trimeter " TRIMETER_VERSION " (" TRIMETER_COMMIT ")");
   program.require_subcommand(0, 1);
   program.footer("trimeter COMMAND --help has examples.");
-  for (const auto add : {add_compare, add_quantize, add_generate, add_eval, add_hardware, add_formats, add_synth})
+  for (const auto add :
+       {add_compare, add_bench, add_quantize, add_generate, add_eval, add_hardware, add_formats, add_synth})
     add(program);
   init_logging();
   try {

@@ -32,6 +32,8 @@ struct EngineOptions {
   int32_t max_num_seqs = 32;
   int32_t max_num_batched_tokens = 512;
 
+  // Formats made here get their nearest codes instead of searched ones: for speed alone.
+  bool nearest_codes = false;
   std::vector<std::string> calibration;   // texts, for formats whose algorithm looks at activations
   std::shared_ptr<ThreadPool> threads{};  // null: one of its own, a thread per CPU
   std::shared_ptr<KvMemory> kv_memory{};  // null: one of its own; shared by engines that take turns

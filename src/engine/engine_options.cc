@@ -49,7 +49,11 @@ Format engine_format(const EngineOptions& options, const ModelSpec& spec) {
                 "bits, {}+kv-fp8 or {}+kv-int8, got '{}'",
                 options.model.string(), stored->name, kOwnFormat, kOwnFormat, options.format);
   }
-  if (!is_own) return with_gguf_mixture(format(options.format), spec);
+  if (!is_own) {
+    Format named = with_gguf_mixture(format(options.format), spec);
+    if (options.nearest_codes && named.algorithm != "none") named.algorithm = "rtn";
+    return named;
+  }
   for (const Format& row : all_formats())
     if (row.algorithm == "none" && dense_dtype(spec, row) == spec.dtype)
       return kv == nullptr ? row : with_kv_format(row, *kv);

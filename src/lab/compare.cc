@@ -5,22 +5,17 @@
 
 #include "base/clock.h"
 #include "base/cpu.h"
-#include "base/cpu_wait.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "containers/gguf_model.h"
-#include "containers/model_path.h"
 #include "cost/predict.h"
 #include "cost/reconcile.h"
-#include "io/file.h"
-#include "io/json.h"
+#include "lab/contender.h"
 #include "lab/evaluation_set.h"
+#include "lab/known_machine.h"
 #include "lab/subject.h"
 #include "meters/capacity.h"
 #include "meters/quality.h"
 #include "meters/throughput.h"
-#include "probe/machine_speed.h"
-#include "probe/probe.h"
 
 namespace trimeter {
 namespace {
@@ -29,76 +24,6 @@ constexpr int kLeastRounds = 5;
 
 void check_at_least(const char* what, int64_t least, int64_t got) {
   if (got < least) throw Error(Errc::kBadArgument, "{}: wanted at least {}, got {}", what, least, got);
-}
-
-// An entry of --formats: MODEL in a format, or a directory or GGUF file that is quantized already.
-struct Contender {
-  std::string name;
-  std::filesystem::path path;
-  ModelSpec spec;
-  Format format;
-};
-
-void check_same_tokenizer(const Subject& model, const std::filesystem::path& other) {
-  if (const char* file = "tokenizer.json"; !is_gguf(model.directory) && !is_gguf(other)) {
-    if (read_file(model.directory / file) != read_file(other / file))
-      throw Error(Errc::kBadArgument, "{}: wanted the tokenizer of {}, got another", (other / file).string(),
-                  model.directory.string());
-    return;
-  }
-  // Ids that no text comes to have a name in a GGUF file, in tokenizer.json they have none.
-  const Tokenizer &a = model.tokenizer, b = open_tokenizer(other);
-  for (int32_t id = 0; id < std::min(a.vocab_size(), b.vocab_size()); ++id)
-    if (const auto x = a.token_bytes(id), y = b.token_bytes(id); !x.empty() && !y.empty() && x != y)
-      throw Error(Errc::kBadArgument, "{}: token {}: wanted that of {}, '{}', got '{}'", other.string(), id,
-                  model.directory.string(), printable(x), printable(y));
-}
-
-// Another model must be MODEL but for its numbers: the same shapes, the same tokenizer.
-void check_same_model(const Subject& model, const Contender& other) {
-  const auto check = [&](const char* what, const auto& wanted, const auto& got) {
-    if (wanted != got)
-      throw Error(Errc::kBadArgument, "{}: {}: wanted that of {}, {}, got {}", other.path.string(), what,
-                  model.directory.string(), wanted, got);
-  };
-  const ModelSpec &a = model.spec, &b = other.spec;
-  check("architecture", a.architecture, b.architecture);
-  check("vocab_size", a.vocab_size, b.vocab_size);
-  check("hidden_size", a.hidden_size, b.hidden_size);
-  check("intermediate_size", a.intermediate_size, b.intermediate_size);
-  check("num_hidden_layers", a.n_layers, b.n_layers);
-  check("num_attention_heads", a.n_heads, b.n_heads);
-  check("num_key_value_heads", a.n_kv_heads, b.n_kv_heads);
-  check("head_dim", a.head_dim, b.head_dim);
-  check_same_tokenizer(model, other.path);
-}
-
-bool is_path(const std::string& name) {
-  std::error_code ignored;
-  return name.find('/') != name.npos || is_gguf(name) || std::filesystem::is_directory(name, ignored);
-}
-
-// "DIR+kv-fp8": DIR in its own format with another KV cache, unless there is something of the whole name.
-void take_path(const std::string& name, EngineOptions& options) {
-  const std::filesystem::path model(without_kv_format(name));
-  options.model = name;
-  std::error_code ignored;
-  if (std::filesystem::exists(name, ignored) || !std::filesystem::exists(model, ignored)) return;
-  options.model = model;
-  options.format = fmt::format("{}+{}", kOwnFormat, kv_format_of(name)->name);
-}
-
-Contender make_contender(const EngineOptions& engine, const Subject& model, const std::string& name) {
-  EngineOptions options = engine;
-  if (!is_path(name) && !is_path(std::string(without_kv_format(name)))) {
-    options.format = name;
-    return {name, model.directory, model.spec, engine_format(options, model.spec)};
-  }
-  take_path(name, options);
-  Contender contender{name, options.model, open_model_spec(options.model), {}};
-  check_same_model(model, contender);
-  contender.format = engine_format(options, contender.spec);
-  return contender;
 }
 
 class Comparison {
@@ -201,32 +126,8 @@ void Comparison::encode_passages() {
 }
 
 void Comparison::know_machine() {
-  const auto tell_probe = [this](const std::string& what, int done, int total) { tell(what, done, total); };
-  if (!options_.hardware.empty()) {
-    hardware_ = read_hardware_profile(options_.hardware);
-    if (hardware_.isa != name(active_isa()))
-      throw Error(Errc::kBadArgument, "{}: isa: wanted {}, which runs here, got {}", options_.hardware,
-                  name(active_isa()), hardware_.isa);
-    if (hardware_.threads != threads_->size())
-      throw Error(Errc::kBadArgument, "{}: threads: wanted {}, as many as run here, got {}", options_.hardware,
-                  threads_->size(), hardware_.threads);
-    if (hardware_.kernels.empty())
-      TM_WARN("{}: no kernels: throughput is predicted from peak rates, and the machine is not probed",
-              options_.hardware);
-    return;
-  }
-  std::set<std::string> schemes;
-  for (const Contender& c : contenders_)
-    for (const std::string& scheme : schemes_of(c.spec, c.format)) schemes.insert(scheme);
-  const std::vector<std::string> wanted(schemes.begin(), schemes.end());
-  hardware_ = load_or_measure(threads_->size(), wanted, tell_probe);
-  const MachineSpeed now = machine_speed(hardware_, *threads_);
-  if (describes(now)) return;
-  TM_WARN(
-      "The machine is not as its profile of {} has it (arithmetic {:.2f}, bandwidth {:.2f}, barriers {:.2f} times as "
-      "fast): measuring it anew",
-      hardware_.measured_at, now.arithmetic, now.bandwidth, now.barrier);
-  hardware_ = measure_and_keep(threads_->size(), wanted, tell_probe);
+  hardware_ = known_machine(options_.hardware, contenders_, *threads_,
+                            [this](const std::string& what, int done, int total) { tell(what, done, total); });
 }
 
 void Comparison::describe() {
@@ -234,12 +135,7 @@ void Comparison::describe() {
   record_.commit = options_.commit;
   record_.model = {subject_.directory.string(), subject_.spec.architecture,
                    std::string(dense_scheme(subject_.spec.dtype).info().name), subject_.spec.n_parameters()};
-  int64_t largest = 0;  // what does not fit any cache: the memory's own bandwidth
-  for (const BandwidthPoint& point : hardware_.read_bandwidth) largest = std::max(largest, point.working_set_bytes);
-  record_.hardware = {
-      hardware_.name,   hardware_.kind,         std::string(name(active_isa())),
-      threads_->size(), hardware_.memory_bytes, hardware_.read_bandwidth_bytes_per_s(threads_->size(), largest),
-      hardware_.rates,  hardware_.measured_at,  {}};
+  record_.hardware = record_of(hardware_, threads_->size());
   RecordWorkload& workload = record_.workload;
   workload.prompts = options_.prompts;
   for (const QualityPrompt& prompt : prompts_) workload.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
@@ -300,26 +196,12 @@ void Comparison::measure() {
   record_.measured_from = utc_now();
   std::vector<std::vector<int32_t>> prompts;
   for (const QualityPrompt& prompt : prompts_) prompts.push_back(prompt.tokens);
-  std::vector<double> arithmetic, bandwidth, waits;
-  double began = 0;
-  std::optional<double> waited;  // by the time a round began; the warm-up is none
-  const auto probe_speed = [&] {
-    if (hardware_.kernels.empty()) return;
-    const std::optional<double> now_waited = cpu_wait_s();
-    if (waited && now_waited) waits.push_back((*now_waited - *waited) / (threads_->size() * (now_s() - began)));
-    const MachineSpeed speed = machine_speed(hardware_, *threads_);
-    arithmetic.push_back(speed.arithmetic);
-    bandwidth.push_back(speed.bandwidth);
-    began = now_s();
-    waited = cpu_wait_s();
-  };
+  SpeedLog speed(hardware_, *threads_);
   const std::vector<Throughput> throughputs = measure_throughput(
-      named_, prompts, {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = probe_speed},
+      named_, prompts,
+      {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = [&] { speed.probe(); }},
       events_.on_progress);
-  if (!arithmetic.empty()) {
-    record_.hardware.speed = {Sampled::of(std::move(arithmetic)), Sampled::of(std::move(bandwidth)), {}};
-    if (!waits.empty()) record_.hardware.speed->cpu_wait = Sampled::of(std::move(waits));
-  }
+  record_.hardware.speed = speed.take();
   for (size_t i = 0; i < record_.runs.size(); ++i) {
     const Throughput& t = throughputs[i];
     const Capacity capacity = measure_capacity(engines_[i]->info());

@@ -14,7 +14,15 @@ class FullRecord {
     r.predicted_at = "2026-11-23T15:48:03Z";
     r.measured_from = "2026-11-23T15:48:04Z";
     r.model = {"models/demo", "Qwen2ForCausalLM", "bf16", 5769472};
-    r.hardware = {"a CPU", "cuda", "avx2", 3, count(), number(), {{"bf16", number()}, {"fp32", number()}}, "2026-11-22T10:00:00Z", RecordSpeed{sampled(), sampled(), sampled()}};
+    r.hardware = {"a CPU",
+                  "cuda",
+                  "avx2",
+                  3,
+                  count(),
+                  number(),
+                  {{"bf16", number()}, {"fp32", number()}},
+                  "2026-11-22T10:00:00Z",
+                  RecordSpeed{sampled(), sampled(), sampled()}};
     r.workload = {count(), count(), count(), number(), count(), 0.9, count(), count(), count(), count(), count()};
     r.runs = {run("bf16", 8101), run("awq", 8102)};
     r.runs[0].measured->ratio_to_baseline.reset();
@@ -51,7 +59,8 @@ class FullRecord {
         blocks,   memory(), "overhead", "bf16",   {{"weights", number()}, {"attention", number()}}};
     RecordMeasured measured{sampled(), sampled(), sampled(), sampled(), sampled(), sampled(),
                             count(),   count(),   count(),   memory(),  quality()};
-    return {format, {"fp8", "bf16", {"a line", "another line"}}, predicted, measured};
+    const RecordFloor floor{number(), number(), number(), number(), number(), number(), "arithmetic", "bandwidth"};
+    return {format, count(), {"fp8", "bf16", {"a line", "another line"}}, predicted, measured, floor};
   }
 
   int64_t next_ = 1;

@@ -150,11 +150,25 @@ void describe(Archive& a, Ref<Archive, RecordMeasured> m) {
 }
 
 template <class Archive>
+void describe(Archive& a, Ref<Archive, RecordFloor> f) {
+  a("prompt_tokens_per_s", f.prompt_tokens_per_s);
+  a("decode_tokens_per_s", f.decode_tokens_per_s);
+  a("prompt_bytes", f.prompt_bytes);
+  a("prompt_operations", f.prompt_operations);
+  a("decode_bytes", f.decode_bytes);
+  a("decode_operations", f.decode_operations);
+  a("prompt_binds", f.prompt_binds);
+  a("decode_binds", f.decode_binds);
+}
+
+template <class Archive>
 void describe(Archive& a, Ref<Archive, RecordRun> r) {
   a("format", r.format);
+  a("batch", r.batch);
   a("kernel", r.kernel);
   a("predicted", r.predicted);
   a("measured", r.measured);
+  a("floor", r.floor);
 }
 
 template <class Archive>

@@ -109,11 +109,22 @@ struct RecordMeasured {
   bool operator==(const RecordMeasured&) const = default;
 };
 
+// What the bytes and operations of a workload alone would allow (cost/step_floor.h).
+struct RecordFloor {
+  double prompt_tokens_per_s = 0, decode_tokens_per_s = 0;
+  double prompt_bytes = 0, prompt_operations = 0;  // of all prompts
+  double decode_bytes = 0, decode_operations = 0;  // of a step
+  std::string prompt_binds, decode_binds;          // "bandwidth" or "arithmetic"
+  bool operator==(const RecordFloor&) const = default;
+};
+
 struct RecordRun {
   std::string format;
+  std::optional<int64_t> batch;  // requests at once, where a record has several; absent: workload.prompts
   RecordKernel kernel;
   RecordPredicted predicted;
   std::optional<RecordMeasured> measured;
+  std::optional<RecordFloor> floor;
   bool operator==(const RecordRun&) const = default;
 };
 
