@@ -107,15 +107,15 @@ TEST(StepTime, ElementwiseGoesByTheLedgersBytes) {
   EXPECT_DOUBLE_EQ(time_of(hardware, kOneToken).terms.at(kElementwiseTerm), 4096 * 12 / (34.0 * 1024 * kMi));
 }
 
-TEST(StepTime, ThreadsShareRowsInTilesAndTokensWhole) {
+TEST(StepTime, ThreadsShareRowsInPanelsAndTokensWhole) {
   HardwareProfile hardware = example_hardware();
   hardware.kernels = {{"bf16", "scalar", 1, 1e-9, 0, 1e-6, 1}};
   const StepTime one = time_of(hardware, kOneToken), two = time_of(hardware, kOneToken, 2);
   EXPECT_DOUBLE_EQ(two.terms.at(kWeightsArithmeticTerm), one.terms.at(kWeightsArithmeticTerm) / 2);
   // One token can't be shared.
   EXPECT_DOUBLE_EQ(two.terms.at(kElementwiseTerm), one.terms.at(kElementwiseTerm));
-  // lm_head has 16 tiles: of three threads the busiest has 6.
-  EXPECT_DOUBLE_EQ(time_of(hardware, kOneToken, 3).terms.at(kLmHeadArithmeticTerm), kMi * 1e-9 * 6 / 16);
+  // lm_head has 64 panels: of three threads the busiest has 22.
+  EXPECT_DOUBLE_EQ(time_of(hardware, kOneToken, 3).terms.at(kLmHeadArithmeticTerm), kMi * 1e-9 * 22 / 64);
 }
 
 TEST(StepTime, FixedCostsPerStepLayerAndBarrier) {

@@ -75,7 +75,7 @@ TEST(GgufWeights, RefusesWithWhatWasWantedAndGot) {
       {"bad_layers_without_tensors", "metadata 'llama.block_count': wanted 1 to 11, got 1099511627776"},
       {"bad_merge", "tokenizer.ggml.merges: wanted 'left right', got another at 0"},
       {"bad_mixed_rows",
-       "model.layers.0.self_attn.qkv_proj: 48 rows in ggml_q4_0 beside other schemes: wanted a multiple of 64"},
+       "model.layers.0.self_attn.qkv_proj: 36 rows in ggml_q4_0 beside other schemes: wanted a multiple of 16"},
       {"bad_no_architecture", "metadata 'general.architecture': wanted a string, got none"},
       {"bad_no_byte_tokens", "tokenizer.ggml.tokens: wanted a token '<0x00>', got none"},
       {"bad_no_context", "metadata 'llama.context_length': wanted an integer, got none"},

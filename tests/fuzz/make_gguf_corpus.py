@@ -12,6 +12,7 @@ U32, I32, F32, BOOL, STRING, ARRAY, U64 = 4, 5, 6, 7, 8, 9, 10
 NUMBERS = {U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q"}
 TYPES = {"f32": (0, 1, 4), "f16": (1, 1, 2), "q4_0": (2, 32, 18), "q8_0": (8, 32, 34), "iq4_nl": (20, 32, 18), "bf16": (30, 1, 2)}
 HIDDEN, HEADS, HEAD_DIM, INNER = 32, 2, 16, 64
+ODD_HEAD_DIM = 12
 
 
 def string(text):
@@ -94,6 +95,14 @@ class Model:
         return head + bytes(-len(head) % 32) + data
 
 
+def odd_heads():
+    """Of heads whose rows are no whole panels."""
+    model = Model().set("attention.key_length", (U32, ODD_HEAD_DIM)).set("attention.value_length", (U32, ODD_HEAD_DIM))
+    for name, out in (("attn_q", HEADS * ODD_HEAD_DIM), ("attn_k", ODD_HEAD_DIM)):
+        model.add(f"blk.0.{name}.weight", [out, HIDDEN], "q4_0")
+    return model.add("blk.0.attn_output.weight", [HIDDEN, HEADS * ODD_HEAD_DIM], "f16")
+
+
 def tokenizer(**fields):
     return {f"tokenizer.ggml.{key}": pair for key, pair in fields.items()}
 
@@ -166,7 +175,7 @@ def bad():
     yield "type", Model().add("blk.0.attn_v.weight", [HEAD_DIM, HIDDEN], "iq4_nl")
     yield "norm_type", with_tokens().add("blk.0.attn_norm.weight", [HIDDEN], "q8_0")
     yield "norm_nan", with_tokens().add("blk.0.attn_norm.weight", [HIDDEN], "f32", nan * HIDDEN)
-    yield "mixed_rows", Model().add("blk.0.attn_v.weight", [HEAD_DIM, HIDDEN], "q8_0")
+    yield "mixed_rows", odd_heads().add("blk.0.attn_v.weight", [ODD_HEAD_DIM, HIDDEN], "q8_0")
     yield "block_nan", with_tokens().add("blk.0.attn_output.weight", [HIDDEN, HIDDEN], "q4_0", (b"\x00\x7e" + bytes(16)) * HIDDEN)
     yield "float_nan", with_tokens("f32").add("blk.0.ffn_down.weight", [HIDDEN, INNER], "f32", nan * (HIDDEN * INNER))
     yield "bias_missing", qwen2().drop("blk.0.attn_k.bias")
