@@ -1,0 +1,44 @@
+import json
+
+from harness import main
+from schema import errors
+
+SMALL = ["--rounds", 5, "--prompt-tokens", 16, "--max-tokens", 4, "--device-memory", "64MiB"]
+
+
+def test_formats_and_batches(lab):
+    result = lab.ok("bench", lab.demo, "--formats", "bf16,awq,fp8-static+kv-fp8", "--batch", "1,3", *SMALL, "--eval-data",
+                    lab.small_data(), "--json", "b.json", "--markdown", "b.md")
+    record = json.loads((lab.directory / "b.json").read_text())
+    schema = json.loads((lab.source / "docs" / "record.schema.json").read_text())
+    assert list(errors(record, schema, schema)) == []
+    runs = [(run["format"], run["batch"]) for run in record["runs"]]
+    assert runs == [(name, batch) for name in ("bf16", "awq", "fp8-static+kv-fp8") for batch in (1, 3)]
+    markdown = (lab.directory / "b.md").read_text()
+    for run in record["runs"]:
+        measured, floor = run["measured"], run["floor"]
+        assert len(measured["prompt_tokens_per_s"]["samples"]) == len(measured["decode_tokens_per_s"]["samples"]) == 5
+        # A step reads all weights once, and each sequence's context.
+        cache = run["batch"] * (16 + 1) * measured["block_bytes"] / record["workload"]["block_size"]
+        assert floor["decode_bytes"] >= measured["memory"]["linear_bytes"] + cache
+        assert floor["decode_bytes"] <= 1.05 * (measured["memory"]["weights_bytes"] + 2 * cache)
+    for row in ("pp16", "tg4"):
+        assert result.stdout.count(row) == markdown.count(row) == 6
+    assert record["workload"]["prompt_tokens"] == 3 * 16 and record["workload"]["max_model_len"] == 16 + 4
+
+
+def test_refusals(lab):
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", "1,0", *SMALL], "batch", "at least 1", "0")
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--rounds", 4], "rounds", "at least 5")
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", 4096, *SMALL], "4096", "KV blocks", "--device-memory")
+    lab.refused(["bench", lab.demo, "--formats", "bf16,nonsense", *SMALL], "nonsense")
+
+
+def test_synth_refuses_what_it_cannot_write(lab):
+    lab.refused(["synth", "qwen2.5-0.6b", "-o", "x"], "qwen2.5-0.6b", "qwen2.5-0.5b", "llama-3.2-1b")
+    (lab.directory / "full").mkdir()
+    (lab.directory / "full" / "notes.txt").write_text("mine")
+    lab.refused(["synth", "qwen2.5-0.5b", "-o", "full", "--force"], "full", "another")
+
+
+main(globals())
