@@ -43,6 +43,8 @@ StepFloor step_floor(const ModelSpec& model, const Format& format, const Hardwar
 RecordFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
                            const EngineLimits& limits, int64_t batch, int64_t prompt_tokens, int64_t max_tokens) {
   RecordFloor result;
+  result.read_bandwidth_bytes_per_s =
+      hardware.read_bandwidth_bytes_per_s(hardware.threads, weight_ledger(model, format).weights_bytes);
   double prompt_s = 0;
   const auto total = batch * prompt_tokens;
   for (int64_t begin = 0; begin < total; begin += limits.max_num_batched_tokens) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/stats.h"
 #include "cost/predict.h"
 #include "cost/step_floor.h"
 #include "lab/contender.h"
@@ -14,9 +15,12 @@
 #include "meters/capacity.h"
 #include "meters/throughput.h"
 #include "model/weights.h"
+#include "probe/read_rate.h"
 
 namespace trimeter {
 namespace {
+
+constexpr int64_t kMostProbeBytes = int64_t{512} << 20;  // beyond any cache
 
 void check(const BenchOptions& options) {
   const auto at_least = [](const char* what, int64_t least, int64_t got) {
@@ -186,13 +190,23 @@ void Bench::load_engines() {
 
 void Bench::measure() {
   record_.measured_from = utc_now();
-  SpeedLog all(hardware_, *threads_);
+  SpeedLog speed(hardware_, *threads_);
+  int64_t largest = 0;
+  for (const auto& engine : engines_) largest = std::max(largest, engine->info().memory.weights_bytes);
+  const ReadProbe memory(std::min(largest, kMostProbeBytes));
   for (size_t b = 0; b < options_.batches.size(); ++b) {
     const int64_t batch = options_.batches[b];
     const auto prompts = random_prompts(batch, options_.prompt_tokens, subject_.spec.vocab_size);
+    std::vector<std::vector<double>> reads(engines_.size());
+    const auto between_rounds = [&] {
+      speed.probe();
+      for (size_t i = 0; i < engines_.size(); ++i)
+        reads[i].push_back(
+            memory.bytes_per_s(*threads_, std::min(engines_[i]->info().memory.weights_bytes, kMostProbeBytes)));
+    };
     const std::vector<Throughput> measured = measure_throughput(
         named_, prompts,
-        {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = [&] { all.probe(); }},
+        {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = between_rounds},
         events_.on_progress);
     for (size_t i = 0; i < contenders_.size(); ++i) {
       const Throughput& t = measured[i];
@@ -209,16 +223,13 @@ void Bench::measure() {
                                     .block_bytes = capacity.block_bytes,
                                     .memory = capacity.memory,
                                     .quality = {}};
+      HardwareProfile now = hardware_;  // with the bandwidth between these rounds
+      now.read_bandwidth = {{capacity.memory.weights_bytes, threads_->size(), median(reads[i])}};
+      run.floor = workload_floor(contenders_[i].spec, contenders_[i].format, now, active_isa(), limits_, batch,
+                                 options_.prompt_tokens, options_.max_tokens);
     }
   }
-  record_.hardware.speed = all.take();
-  HardwareProfile now = hardware_;  // as it was between the rounds
-  if (record_.hardware.speed)
-    for (BandwidthPoint& point : now.read_bandwidth) point.bytes_per_s *= record_.hardware.speed->bandwidth.median;
-  for (size_t i = 0; i < contenders_.size(); ++i)
-    for (size_t b = 0; b < options_.batches.size(); ++b)
-      run_of(i, b).floor = workload_floor(contenders_[i].spec, contenders_[i].format, now, active_isa(), limits_,
-                                          options_.batches[b], options_.prompt_tokens, options_.max_tokens);
+  record_.hardware.speed = speed.take();
 }
 
 }  // namespace

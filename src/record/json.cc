@@ -151,6 +151,7 @@ void describe(Archive& a, Ref<Archive, RecordMeasured> m) {
 
 template <class Archive>
 void describe(Archive& a, Ref<Archive, RecordFloor> f) {
+  a("read_bandwidth_bytes_per_s", f.read_bandwidth_bytes_per_s);
   a("prompt_tokens_per_s", f.prompt_tokens_per_s);
   a("decode_tokens_per_s", f.decode_tokens_per_s);
   a("prompt_bytes", f.prompt_bytes);

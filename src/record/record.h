@@ -111,6 +111,7 @@ struct RecordMeasured {
 
 // What the bytes and operations of a workload alone would allow (cost/step_floor.h).
 struct RecordFloor {
+  double read_bandwidth_bytes_per_s = 0;  // over as many bytes as the weights have, between the rounds
   double prompt_tokens_per_s = 0, decode_tokens_per_s = 0;
   double prompt_bytes = 0, prompt_operations = 0;  // of all prompts
   double decode_bytes = 0, decode_operations = 0;  // of a step

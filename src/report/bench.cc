@@ -27,6 +27,7 @@ void add_row(Table& table, const Record& record, const RecordRun& run, const Pha
              {fmt::format("{} \u00b1 {}", rate_text(rate), rate_text(phase.measured.mad)), Tone::kStrong},
              {rate_text(phase.predicted), Tone::kFaint},
              {fmt::format("{:.1f}", per_s * phase.bytes / kGiga)},
+             {fmt::format("{:.1f}", run.floor->read_bandwidth_bytes_per_s / kGiga), Tone::kFaint},
              {fmt::format("{:.0f}", per_s * phase.operations / kGiga)},
              {fmt::format("{:.0f}%", 100 * rate / phase.floor_tokens_per_s)},
              {phase.binds, Tone::kFaint}});
@@ -42,6 +43,7 @@ Section rates_section(const Record& record) {
                    {"", "t/s"},
                    {"", "predicted"},
                    {"", "GB/s"},
+                   {"", "of GB/s"},
                    {"", "Gop/s"},
                    {"", "of floor"},
                    {"", "bound", Align::kLeft}};

@@ -30,7 +30,8 @@ def test_formats_and_batches(lab):
 def test_refusals(lab):
     lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", "1,0", *SMALL], "batch", "at least 1", "0")
     lab.refused(["bench", lab.demo, "--formats", "bf16", "--rounds", 4], "rounds", "at least 5")
-    lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", 4096, *SMALL], "4096", "KV blocks", "--device-memory")
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", 32, "--prompt-tokens", 512, "--device-memory", "64MiB"],
+                "a batch of 32 with 640 tokens each", "1280 KV blocks", "--device-memory")
     lab.refused(["bench", lab.demo, "--formats", "bf16,nonsense", *SMALL], "nonsense")
 
 
