@@ -89,6 +89,13 @@ void open_outputs(const std::string& json_path, const std::string& markdown_path
     throw Error(Errc::kBadArgument, "--json and --markdown: wanted two files, got {} for both", json_path);
 }
 
+void check_gguf_output(const std::filesystem::path& path, bool force) {
+  if (path.extension() != ".gguf")
+    throw Error(Errc::kBadArgument, "{}: wanted the name of a .gguf file", path.string());
+  if (std::error_code ignored; std::filesystem::exists(path, ignored) && !force)
+    throw Error(Errc::kBadArgument, "{}: it is there already: give --force to replace it", path.string());
+}
+
 bool colour_wanted() {
   const char* no_colour = std::getenv("NO_COLOR");
   return ::isatty(STDOUT_FILENO) && !(no_colour && *no_colour);

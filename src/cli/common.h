@@ -37,6 +37,8 @@ std::vector<std::string> names_in(const std::vector<std::string>& lists);
 // Of --json and --markdown, where they are given. Throws Error if they can't be written or are one file.
 void open_outputs(const std::string& json_path, const std::string& markdown_path, bool force,
                   std::optional<OutputFile>& json, std::optional<OutputFile>& markdown);
+// Where a GGUF file is to be written. Throws Error(kBadArgument) for another name, and a file that is there.
+void check_gguf_output(const std::filesystem::path& path, bool force);
 
 bool colour_wanted();                 // stdout is a terminal and NO_COLOR is not set (no-color.org)
 void print(const std::string& text);  // to stdout; throws Error(kIo) if it can't be written

@@ -101,10 +101,7 @@ void quantize_to_gguf(const Flags& flags, const Format& format) {
                 "{}: --keep-worst, --calibration and --samples have no place: a GGUF file's types are those of its "
                 "mixture, its codes the nearest",
                 format.name);
-  if (options.output.extension() != ".gguf")
-    throw Error(Errc::kBadArgument, "{}: wanted the name of a .gguf file", options.output.string());
-  if (std::error_code ignored; std::filesystem::exists(options.output, ignored) && !options.force)
-    throw Error(Errc::kBadArgument, "{}: it is there already: give --force to replace it", options.output.string());
+  check_gguf_output(options.output, options.force);
   const ModelSpec spec = read_model_spec(options.model);
   check_not_quantized(options.model, spec);
   const GgufCheckpoint checkpoint(options.model, gguf_file_type_of(format));

@@ -5,10 +5,14 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "containers/gguf_mixture.h"
+#include "containers/model_path.h"
 #include "io/file.h"
 #include "io/safetensors.h"
 #include "io/temporary_directory.h"
+#include "lab/quantize_nearest.h"
 #include "lab/subject.h"
+#include "spec/ledger.h"
 #include "tensor/numeric.h"
 
 namespace trimeter {
@@ -81,6 +85,28 @@ TEST(Synth, ATokenizerOfTheWholeVocabularyThatLosesNothing) {
     EXPECT_EQ(subject.tokenizer.decode(tokens, false), text);
     EXPECT_LT(tokens.size(), text.size());
     EXPECT_FALSE(subject.encode_chat({{"user", text}}).empty());
+  }
+}
+
+TEST(Synth, InEveryFormatThatHasAContainerOfItsOwn) {
+  ModelShape shape = kTiny;  // whole groups of 128, and blocks of 256
+  shape.hidden_size = shape.intermediate_size = 256;
+  shape.head_dim = 64;
+  const TemporaryDirectory directory;
+  const auto pool = std::make_shared<ThreadPool>(2);
+  const std::filesystem::path dense = directory.path() / "dense";
+  std::filesystem::create_directory(dense);
+  write_synthetic(shape, 0, dense, *pool, {});
+  for (const Format& format : all_formats()) {
+    if (format.container == "safetensors") continue;
+    const std::filesystem::path output = directory.path() / (format.container == "gguf" ? "model.gguf" : "model");
+    quantize_nearest(dense, format, output, true, pool, [](const std::string&, int, int) {});
+    const std::optional<Format> read = own_format(output, open_model_spec(output));
+    if (format.algorithm == "none") continue;  // floats in a GGUF file
+    ASSERT_TRUE(read.has_value()) << format.name;
+    EXPECT_EQ(weight_ledger(open_model_spec(output), *read).linear_bytes,
+              weight_ledger(open_model_spec(dense), with_gguf_mixture(format, open_model_spec(dense))).linear_bytes)
+        << format.name;
   }
 }
 
