@@ -45,6 +45,21 @@ Section sizes_section(const MemoryBreakdown& m, int64_t file_bytes) {
   return {"Sizes", "", {table}};
 }
 
+// A row for each layer, a column for each of its linears.
+Table errors_by_layer(const QuantizationReport& report) {
+  Table table;
+  table.columns = {{"", "layer"}};
+  for (const LinearError& error : report.linears) {
+    const size_t number = error.module.find("layers."), role = error.module.rfind('.') + 1;
+    const std::string layer =
+        number == std::string::npos ? "" : std::to_string(std::stoi(error.module.substr(number + 7)));
+    if (table.rows.empty() || table.rows.back().front().text != layer) table.add({{layer}});
+    if (table.rows.size() == 1) table.columns.push_back({"", error.module.substr(role)});
+    table.rows.back().push_back({significant(error.relative_error, 3)});
+  }
+  return table;
+}
+
 // The linears that lose most, and those held in another scheme than the rest.
 Section errors_section(const Quantized& quantized) {
   Table table;
@@ -53,8 +68,9 @@ Section errors_section(const Quantized& quantized) {
   for (size_t i = 0; i < std::min(ranked.size(), kWorstShown); ++i)
     table.add({{ranked[i].module}, {ranked[i].scheme}, {significant(ranked[i].relative_error, 3)}});
   return {"Output error",
-          fmt::format("of its own squared norm over the calibration; the worst of {} linears", ranked.size()),
-          {table}};
+          fmt::format("of its own squared norm over the calibration, layer by layer; the worst of {} linears",
+                      ranked.size()),
+          {errors_by_layer(quantized.report), table}};
 }
 
 Document document_of(const QuantizeOptions& options, const Format& format, const MemoryBreakdown& memory,
@@ -75,7 +91,11 @@ Document document_of(const QuantizeOptions& options, const Quantized& quantized)
   if (!kept.empty())
     document.subtitles.push_back(
         fmt::format("in 16 bits: {} (q, k and v are kept together, as are gate and up)", fmt::join(kept, ", ")));
-  if (!quantized.report.linears.empty()) document.sections.push_back(errors_section(quantized));
+  if (!quantized.report.linears.empty())
+    document.sections.push_back(errors_section(quantized));
+  else if (!options.dry_run)
+    document.sections.push_back(
+        {"Output error", "", {Items{{"", "not measured: nothing looked at a text; --calibration FILE gives some"}}}});
   return document;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "containers/container.h"
+#include "containers/gguf_model.h"
 #include "containers/kv_scales.h"
 #include "containers/stored_quantization.h"
 #include "io/file.h"
@@ -216,6 +217,9 @@ void check_not_quantized(const fs::path& model, const ModelSpec& spec) {
 }
 
 QuantizePlan plan_quantize(const QuantizeOptions& options) {
+  if (is_gguf(options.model))
+    throw Error(Errc::kBadArgument, "{}: wanted the directory of a checkpoint in floats, got a GGUF file",
+                options.model.string());
   QuantizePlan plan{read_subject(options.model), {}, {}, {}};
   const ModelSpec& spec = plan.subject.spec;
   check_not_quantized(options.model, spec);

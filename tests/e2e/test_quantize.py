@@ -238,4 +238,20 @@ def test_configs_that_are_refused(lab):
         lab.refused(["generate", model, "-p", "x", *DEVICE], *words)
 
 
+def test_errors_of_every_linear_are_told_and_ranked(lab):
+    text = lab.ok("quantize", lab.demo, "--format", "w8a16", "-o", "a").stdout
+    assert "not measured" in text and "--calibration" in text
+    (lab.directory / "texts.txt").write_text("The old sailor went down to the sea.\n\nShe had three apples and ate two.\n")
+    text = lab.ok("quantize", lab.demo, "--format", "w8a16", "-o", "b", "--calibration", "texts.txt").stdout
+    layers = [line.split() for line in text.splitlines() if len(line.split()) == 5 and line.split()[0].isdigit()]
+    assert [row[0] for row in layers] == list("012345")
+    errors = sorted((float(cell) for row in layers for cell in row[1:]), reverse=True)
+    ranked = [float(line.split()[-1]) for line in text.splitlines() if " int8w " in line and "model.layers." in line]
+    assert len(ranked) == 10 and ranked == errors[:10] and ranked[-1] > 0
+
+
+def test_a_gguf_file_is_no_model_to_quantize(lab):
+    lab.refused(["quantize", "x.gguf", "--format", "fp8", "-o", "a"], "x.gguf", "checkpoint in floats", "GGUF")
+
+
 main(globals())
