@@ -70,11 +70,13 @@ struct Decoder : PlainDecoder {
 
 void prepare(const PrepareArgs& args) { prepare_bf16(args); }
 
+constexpr SchemeKernels kGroupKernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<ScaledGroups<Decoder>>};
+
 }  // namespace
 
 constinit const SchemeKernels int8w_kernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<ScaledRows<Decoder>>};
-constinit const SchemeKernels int8w_g32_kernels{kBf16Arithmetic, kBf16InputBytes, prepare,
-                                                multiply<ScaledGroups<Decoder>>};
-constinit const SchemeKernels int8w_g64_kernels = int8w_g32_kernels, int8w_g128_kernels = int8w_g32_kernels;
+constinit const SchemeKernels int8w_g32_kernels = kGroupKernels;
+constinit const SchemeKernels int8w_g64_kernels = kGroupKernels;
+constinit const SchemeKernels int8w_g128_kernels = kGroupKernels;
 
 }  // namespace trimeter::TM_ISA
