@@ -12,6 +12,7 @@
 3. The same model as a Llama (attention_bias, o_proj's zero), whose q and k lie in pairs in the file: F16 and Q4_K_M of it, too.
 4. llama.cpp and trimeter tokenize the text: the same tokens. Each computes the perplexity of both files over the same
    windows (trimeter eval's: consecutive, every token but a window's first): within 0.5% of each other.
+5. That Llama with Llama 2's kind of tokenizer (tests/golden/text): llama.cpp gives the ids that Hugging Face's tokenizers gave.
 Prints a table; exits with 1 if one of these does not hold.
 """
 import argparse
@@ -58,6 +59,18 @@ def as_llama(model, directory):
     text = json.dumps(head).encode()
     (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
     return directory
+
+
+def with_sentencepiece(model, directory):
+    """The model under the golden tokenizer, and that tokenizer's texts with their ids."""
+    shutil.copytree(model, directory)
+    golden = json.loads((ROOT / "tests/golden/text/sentencepiece_bpe.json").read_text())
+    texts = json.loads((ROOT / "tests/golden/text/sentencepiece_texts.json").read_text())["texts"]
+    (directory / "tokenizer.json").write_text(json.dumps(golden["base"]))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (directory / "chat_template.jinja").unlink(missing_ok=True)
+    llama2 = next(variant for variant in golden["variants"] if variant["name"] == "llama2")
+    return directory, [(text, case[0]) for text, case in zip(texts, llama2["encode"], strict=True)]
 
 
 def llama_perplexity(llama_cpp, path, text):
@@ -118,6 +131,11 @@ def main():
             (theirs, n_theirs), (ours, n_ours) = llama_perplexity(llama_cpp, path, text), our_perplexity(args.trimeter, path, args.text)
             bad += n_theirs != n_ours or abs(ours / theirs - 1) > 0.005
             print(f"{name:28} {blocks:8} {theirs:10.5f} {ours:10.5f} {ours / theirs - 1:+9.4%}  {n_theirs} {n_ours}", flush=True)
+        model, cases = with_sentencepiece(llama, pathlib.Path(tmp) / "sentencepiece")
+        vocabulary = llama_cpp.Llama(quantize("gguf-q8_0", model, "sentencepiece-"), vocab_only=True, verbose=False)
+        differ = [text for text, ids in cases if vocabulary.tokenize(text.encode(), add_bos=False, special=True) != ids]
+        bad += len(differ)
+        print(f"SentencePiece tokenizer: {len(cases)} texts, {len(differ)} with other tokens {differ[:3] or ''}")
     return 1 if bad else 0
 
 

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "containers/gguf_writer.h"
@@ -116,15 +117,23 @@ void read_calibration(Flags& flags, const Format& format) {
 // A GGUF file: one type, or one of llama-quantize's mixtures, without calibration.
 void quantize_to_gguf(const Flags& flags, const Format& format) {
   const QuantizeOptions& options = flags.options;
-  if (options.keep_worst > 0 || !flags.calibration.empty() || flags.samples > 0)
-    throw Error(Errc::kBadArgument,
-                "{}: --keep-worst, --calibration and --samples have no place: a GGUF file's types are those of its "
-                "mixture, its codes the nearest",
-                format.name);
+  const std::pair<bool, const char*> without_use[] = {{options.keep_worst > 0, "--keep-worst"},
+                                                      {!flags.calibration.empty(), "--calibration"},
+                                                      {flags.samples > 0, "--samples"},
+                                                      {!flags.eval_data.empty(), "--eval-data"},
+                                                      {flags.threads > 0, "--threads"}};
+  for (const auto& [given, option] : without_use)
+    if (given)
+      throw Error(Errc::kBadArgument,
+                  "{}: {} has no place: a GGUF file's types are those of its mixture, its codes the nearest, found in "
+                  "one thread",
+                  format.name, option);
   check_gguf_output(options.output, options.force);
   const ModelSpec spec = read_model_spec(options.model);
   check_not_quantized(options.model, spec);
   const GgufCheckpoint checkpoint(options.model, gguf_file_type_of(format));
+  for (const std::string& difference : checkpoint.tokenizer_differences())
+    TM_WARN("{}: its tokenizer does otherwise than tokenizer.json: {}", options.output.string(), difference);
   if (!options.dry_run) {
     Progress progress = stderr_progress();
     checkpoint.write(options.output, [&](int done, int total) { progress.update("tensors", done, total); });

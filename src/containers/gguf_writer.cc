@@ -3,94 +3,60 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "containers/gguf_model.h"
-#include "io/file.h"
-#include "io/json.h"
 #include "io/safetensors.h"
 #include "schemes/dense.h"
 #include "schemes/ggml/codec.h"
+#include "text/gguf_vocabulary_of.h"
 #include "text/tokenizer.h"
 
 namespace trimeter {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
-constexpr int64_t kMaxTokenizerBytes = 100'000'000;
-
-// How tokenizer.json cuts text into words, and llama.cpp's name of it.
-struct PreTokenizerName {
-  std::string_view pattern, name;
-};
-constexpr PreTokenizerName kPreTokenizers[] = {
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "qwen2"},
-    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     "llama-bpe"}};
-
-std::string pre_tokenizer_name(const json& tokenizer, const std::string& path) {
-  const json steps = tokenizer.value("pre_tokenizer", json::object());
-  for (const json& step : steps.value("pretokenizers", json::array({steps}))) {
-    const std::string type = step.is_object() ? step.value("type", "") : "";
-    if (type == "ByteLevel" && step.value("use_regex", true)) return "gpt-2";
-    if (type != "Split") continue;
-    const std::string pattern = step.value("pattern", json::object()).value("Regex", "");
-    for (const PreTokenizerName& known : kPreTokenizers)
-      if (pattern == known.pattern) return std::string(known.name);
-  }
-  throw Error(Errc::kUnsupported, "{}: pre_tokenizer: llama.cpp has no name that we know for it, got {}", path,
-              printable_json(steps));
+void put_vocabulary(GgufVocabulary v, GgufMetadata& metadata) {
+  const auto key = [](const char* name) { return fmt::format("tokenizer.ggml.{}", name); };
+  const auto put_id = [&](const char* name, std::optional<int32_t> id) {
+    if (id) metadata.set(key(name), static_cast<uint32_t>(*id));
+  };
+  const auto put_flag = [&](const char* name, std::optional<bool> flag) {
+    if (flag) metadata.set(key(name), *flag);
+  };
+  metadata.set(key("model"), v.model);
+  metadata.set(key("pre"), v.pre.empty() ? std::string("default") : v.pre);
+  metadata.set(key("tokens"), GgufArray{std::move(v.tokens)});
+  metadata.set(key("token_type"), GgufArray{std::move(v.token_type)});
+  if (v.model == "gpt2")
+    metadata.set(key("merges"), GgufArray{std::move(v.merges)});
+  else
+    metadata.set(key("scores"), GgufArray{std::move(v.scores)});
+  put_id("bos_token_id", v.bos_token_id);
+  put_id("eos_token_id", v.eos_token_id);
+  put_id("unknown_token_id", v.unknown_token_id);
+  put_id("padding_token_id", v.padding_token_id);
+  put_flag("add_bos_token", v.add_bos_token);
+  put_flag("add_eos_token", v.add_eos_token);
+  put_flag("add_space_prefix", v.add_space_prefix);
+  if (!v.chat_template.empty()) metadata.set("tokenizer.chat_template", v.chat_template);
 }
 
-void put_vocabulary(const fs::path& directory, const ModelSpec& spec, const HfGenerationConfig& generation,
-                    GgufMetadata& metadata) {
+GgufVocabulary vocabulary_of(const fs::path& directory, const ModelSpec& spec, std::vector<std::string>& differences) {
   const std::string path = (directory / "tokenizer.json").string();
-  const json file = parse_json(read_file(path, kMaxTokenizerBytes), path);
-  const Tokenizer tokenizer = Tokenizer::open(directory);  // says what is wrong with the file
-  const json& model = file.at("model");
-  if (model.value("type", "BPE") != "BPE" || model.value("byte_fallback", false))
-    throw Error(Errc::kUnsupported, "{}: model: byte-level BPE alone can be written to a GGUF file, got {}", path,
-                printable_json(model.value("type", json())));
-  std::vector<std::string> tokens(static_cast<size_t>(spec.vocab_size)), merges;
-  std::vector<int32_t> types(tokens.size(), static_cast<int32_t>(GgufTokenType::kUnused));
-  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = fmt::format("[PAD{}]", i);
-  const auto put = [&](const std::string& token, int64_t id, GgufTokenType type) {
-    if (id < 0 || id >= spec.vocab_size)
-      throw Error(Errc::kBadFile, "{}: token '{}': wanted an id below vocab_size = {}, got {}", path, printable(token),
-                  spec.vocab_size, id);
-    tokens[static_cast<size_t>(id)] = token;
-    types[static_cast<size_t>(id)] = static_cast<int32_t>(type);
-  };
-  for (const auto& [token, id] : model.at("vocab").items()) put(token, id.get<int64_t>(), GgufTokenType::kNormal);
-  for (const json& added : file.value("added_tokens", json::array()))
-    put(added.at("content"), added.at("id").get<int64_t>(),
-        added.value("special", false) ? GgufTokenType::kControl : GgufTokenType::kUserDefined);
-  for (const json& merge : model.at("merges"))
-    merges.push_back(merge.is_string() ? merge.get<std::string>()
-                                       : merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>());
-
-  const auto id_of = [&](const std::string& token) { return token.empty() ? std::nullopt : tokenizer.token_id(token); };
-  metadata.set("tokenizer.ggml.model", std::string("gpt2"));
-  metadata.set("tokenizer.ggml.pre", pre_tokenizer_name(file, path));
-  metadata.set("tokenizer.ggml.tokens", GgufArray{std::move(tokens)});
-  metadata.set("tokenizer.ggml.token_type", GgufArray{std::move(types)});
-  metadata.set("tokenizer.ggml.merges", GgufArray{std::move(merges)});
-  const bool adds_bos = [&] {
-    const auto bos = id_of(tokenizer.bos_token());
-    const std::vector<int32_t> ids = tokenizer.encode("a", true);
-    return bos && !ids.empty() && ids.front() == *bos;
-  }();
-  metadata.set("tokenizer.ggml.add_bos_token", adds_bos);
-  std::optional<int32_t> bos = id_of(tokenizer.bos_token()), eos = id_of(tokenizer.eos_token());
-  if (!bos) bos = generation.bos_token_id;
-  if (!eos && !generation.eos_token_ids.empty()) eos = generation.eos_token_ids.front();
-  if (bos) metadata.set("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(*bos));
-  if (eos) metadata.set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eos));
-  if (!tokenizer.chat_template().empty()) metadata.set("tokenizer.chat_template", tokenizer.chat_template());
+  WrittenGgufVocabulary written = gguf_vocabulary_of(read_tokenizer_directory(directory), spec.vocab_size, path);
+  GgufVocabulary& v = written.vocabulary;
+  Tokenizer::from_gguf(v, path);
+  const HfGenerationConfig generation = read_hf_generation_config(directory);
+  if (!v.bos_token_id) v.bos_token_id = generation.bos_token_id;
+  if (!v.eos_token_id && !generation.eos_token_ids.empty()) v.eos_token_id = generation.eos_token_ids.front();
+  if (v.model == "llama" && (!v.bos_token_id || !v.eos_token_id))
+    throw Error(Errc::kBadFile,
+                "{}: wanted bos_token and eos_token: a GGUF file without them has ids 1 and 2 there, got {}",
+                (directory / "tokenizer_config.json").string(), v.bos_token_id ? "no eos_token" : "no bos_token");
+  differences = std::move(written.differences);
+  return std::move(v);
 }
 
 void put_spec(const ModelSpec& spec, const std::string& path, GgufMetadata& metadata) {
@@ -151,7 +117,11 @@ std::vector<std::byte> encode(const TensorView& view, GgmlType type, int64_t hea
 }  // namespace
 
 GgufCheckpoint::GgufCheckpoint(const fs::path& directory, const GgufFileType& type)
-    : directory_(directory), type_(type), spec_(read_model_spec(directory)), checkpoint_(Checkpoint::open(directory)) {
+    : directory_(directory),
+      type_(type),
+      spec_(read_model_spec(directory)),
+      checkpoint_(Checkpoint::open(directory)),
+      vocabulary_(vocabulary_of(directory, spec_, tokenizer_differences_)) {
   const auto add_linear = [&](const LinearSpec& linear) {
     for (const LinearPart& part : linear.parts) {
       add(part.tensor, {part.n_rows, linear.shape.in});
@@ -197,7 +167,7 @@ std::vector<std::byte> GgufCheckpoint::encode_tensor(const Tensor& tensor) const
 void GgufCheckpoint::write(const fs::path& path, const std::function<void(int done, int total)>& on_progress) const {
   GgufMetadata metadata(path.string());
   put_spec(spec_, (directory_ / "config.json").string(), metadata);
-  put_vocabulary(directory_, spec_, read_hf_generation_config(directory_), metadata);
+  put_vocabulary(vocabulary_, metadata);
   metadata.set("general.name", fs::canonical(directory_).filename().string());
   metadata.set("general.file_type", type_.number);
   metadata.set("general.quantization_version", uint32_t{2});

@@ -6,15 +6,18 @@
 
 #include "containers/gguf_mixture.h"
 #include "io/safetensors.h"
+#include "text/gguf_vocabulary.h"
 
 namespace trimeter {
 
 class GgufCheckpoint {
  public:
-  // directory: config.json, safetensors, tokenizer.json of byte-level BPE with the words of Qwen2, Llama 3 or GPT-2;
-  // others are refused by name, as are architectures but Llama and Qwen2. Throws Error with file, tensor or field.
+  // directory: config.json, safetensors, a tokenizer.json that a GGUF file can say (text/gguf_vocabulary_of.h); others
+  // are refused by name, as are architectures but Llama and Qwen2. Throws Error with file, tensor or field.
   GgufCheckpoint(const std::filesystem::path& directory, const GgufFileType& type);
   int64_t tensor_bytes() const;
+  // On which texts the file's tokenizer does otherwise than tokenizer.json: sentences.
+  const std::vector<std::string>& tokenizer_differences() const { return tokenizer_differences_; }
   // Weights are read in float, one tensor in memory at a time, and quantized as ggml does (schemes/ggml/codec.h).
   // Atomic.
   void write(const std::filesystem::path& path, const std::function<void(int done, int total)>& on_progress) const;
@@ -32,6 +35,8 @@ class GgufCheckpoint {
   const GgufFileType& type_;
   const ModelSpec spec_;
   const Checkpoint checkpoint_;
+  std::vector<std::string> tokenizer_differences_;
+  const GgufVocabulary vocabulary_;
   std::vector<Tensor> tensors_;
 };
 

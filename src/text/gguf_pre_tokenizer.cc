@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <map>
+#include <algorithm>
 
 #include "text/tokenizer_steps.h"
+#include "text/utf8.h"
 
 namespace trimeter {
 namespace {
@@ -28,6 +29,8 @@ constexpr const char* kTekken =
 constexpr const char* kDeepseekV3 =
     R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|)"
     R"( ?[\p{P}\p{S}]+[\r\n]*|)" TM_LINES_AND_SPACES;
+
+constexpr const char* kContractions = TM_CONTRACTIONS "|";
 
 #undef TM_CONTRACTIONS
 #undef TM_LINES_AND_SPACES
@@ -58,57 +61,66 @@ constexpr const char* kDeepseekLetters =
 // \s+$, which would look at each space of a run anew; a run has one beginning.
 constexpr const char* kSpacesAtEnd = R"((?<!\s)\s+$)";
 
-const std::map<std::string, GgufPreTokenizer, std::less<>>& table() {
-  static const GgufPreTokenizer gpt2{{kGpt2Pattern}}, llama3{{kLlama3}, true, true}, smaug{{kLlama3}}, qwen2{{kQwen2}},
-      starcoder{{R"(\p{N})", kGpt2Pattern}};
-  static const std::map<std::string, GgufPreTokenizer, std::less<>> kinds = {
-      {"default", {{R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", "[0-9][0-9][0-9]"}}},
-      {"gpt-2", gpt2},
-      {"phi-2", gpt2},
-      {"mpt", gpt2},
-      {"olmo", gpt2},
-      {"exaone4", gpt2},
-      {"llama3", llama3},
-      {"llama-v3", llama3},
-      {"llama-bpe", llama3},
-      {"falcon3", llama3},
-      {"pixtral", llama3},
-      {"lfm2", llama3},
-      {"smaug-bpe", smaug},
-      {"dbrx", smaug},
-      {"glm4", smaug},
-      {"chatglm-bpe", smaug},
-      {"qwen2", qwen2},
-      {"deepseek-r1-qwen", qwen2},
-      {"stablelm2", qwen2},
-      {"megrez", qwen2},
-      {"qwen35", {{kQwen35}}},
-      {"tekken", {{kTekken}, true, true}},
-      {"starcoder", starcoder},
-      {"refact", starcoder},
-      {"command-r", starcoder},
-      {"smollm", starcoder},
-      {"codeshell", starcoder},
-      {"exaone", starcoder},
-      {"minerva-7b", starcoder},
-      {"falcon", {{R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, "[0-9][0-9][0-9]"}}},
-      {"deepseek-llm", {{kLineBreak, kDeepseekLetters, kDeepseekPunctuation, kSpacesAtEnd, kCjk, R"(\p{N}+)"}}},
-      {"deepseek-coder", {{kLineBreak, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kCjk, R"(\p{N})"}}},
-      {"deepseek-v3", {{R"(\p{N}{1,3})", "[一-龥\u3040-\u309F゠-ヿ]+", kDeepseekV3}}},
+struct Kind {
+  std::vector<std::string_view> names;  // the first is the one to write
+  GgufPreTokenizer kind;
+};
+
+// smollm before starcoder: llama.cpp mends the spaces of starcoder's text when it shows it.
+const std::vector<Kind>& table() {
+  static const std::vector<Kind> kinds = {
+      {{"default"}, {{R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", "[0-9][0-9][0-9]"}}},
+      {{"gpt-2", "phi-2", "mpt", "olmo", "exaone4"}, {{kGpt2Pattern}}},
+      {{"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"}, {{kLlama3}, true, true}},
+      {{"smaug-bpe", "dbrx", "glm4", "chatglm-bpe"}, {{kLlama3}}},
+      {{"qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"}, {{kQwen2}}},
+      {{"qwen35"}, {{kQwen35}}},
+      {{"tekken"}, {{kTekken}, true, true}},
+      {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
+       {{R"(\p{N})", kGpt2Pattern}}},
+      {{"falcon"}, {{R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, "[0-9][0-9][0-9]"}}},
+      {{"deepseek-llm"}, {{kLineBreak, kDeepseekLetters, kDeepseekPunctuation, kSpacesAtEnd, kCjk, R"(\p{N}+)"}}},
+      {{"deepseek-coder"}, {{kLineBreak, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kCjk, R"(\p{N})"}}},
+      {{"deepseek-v3"}, {{R"(\p{N}{1,3})", "[一-龥\u3040-\u309F゠-ヿ]+", kDeepseekV3}}},
   };
   return kinds;
+}
+
+// A tokenizer.json's pattern in llama.cpp's spelling, which is the same but for U+017F and for rare white space.
+std::string as_llama_cpp_spells(std::string pattern) {
+  for (const auto& [theirs, ours] : {std::pair{"(?i:'s|'t|'re|'ve|'m|'ll|'d)|", kContractions},
+                                     {"[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+", kCjk},
+                                     {"\r", "\\r"},
+                                     {"\n", "\\n"}})
+    replace_all(pattern, theirs, ours);
+  return pattern;
 }
 
 }  // namespace
 
 const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view pre) {
-  const auto found = table().find(pre);
-  return found == table().end() ? nullptr : &found->second;
+  for (const Kind& kind : table())
+    if (std::find(kind.names.begin(), kind.names.end(), pre) != kind.names.end()) return &kind.kind;
+  return nullptr;
+}
+
+std::string_view gguf_pre_tokenizer_that_splits(const std::vector<SplitStep>& steps, bool ignore_merges) {
+  std::vector<std::string> patterns;
+  for (const SplitStep& step : steps) {
+    if (step.prefix != SplitStep::Prefix::kNever || step.space != " " || step.invert) return {};
+    if (step.pattern.empty()) continue;
+    if (step.behavior != SplitBehavior::kIsolated) return {};
+    patterns.push_back(as_llama_cpp_spells(step.pattern));
+  }
+  for (const Kind& kind : table())
+    if (kind.kind.patterns == patterns && kind.kind.ignore_merges == ignore_merges) return kind.names.front();
+  return {};
 }
 
 std::string gguf_pre_tokenizer_names() {
   std::vector<std::string_view> names;
-  for (const auto& [name, kind] : table()) names.push_back(name);
+  for (const Kind& kind : table()) names.insert(names.end(), kind.names.begin(), kind.names.end());
+  std::sort(names.begin(), names.end());
   return fmt::format("{}", fmt::join(names, ", "));
 }
 

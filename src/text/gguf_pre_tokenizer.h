@@ -16,7 +16,10 @@ struct GgufPreTokenizer {
 
 // Null for a kind that we lack.
 const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view pre);
-// "default, gpt-2, ...": for the message that refuses another.
+// The name of the kind that cuts as these steps of a tokenizer.json do; empty if there is none. U+017F in a contraction
+// and white space that DeepSeek's CJK range takes in are llama.cpp's, whatever the file says.
+std::string_view gguf_pre_tokenizer_that_splits(const std::vector<SplitStep>& steps, bool ignore_merges);
+// "chatglm-bpe, ...": for the message that refuses another.
 std::string gguf_pre_tokenizer_names();
 
 }  // namespace trimeter

@@ -10,8 +10,6 @@
 namespace trimeter {
 namespace {
 
-constexpr const char* kMetaSpace = "\xE2\x96\x81";  // U+2581
-
 template <class... Args>
 [[noreturn]] void bad(const std::string& path, const char* key, fmt::format_string<Args...> format, Args&&... args) {
   throw Error(Errc::kBadFile, "{}: tokenizer.ggml.{}: {}", path, key, fmt::format(format, std::forward<Args>(args)...));

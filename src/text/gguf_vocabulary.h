@@ -9,6 +9,8 @@ namespace trimeter {
 
 struct TokenizerParts;
 
+inline constexpr const char* kMetaSpace = "\xE2\x96\x81";  // U+2581, SentencePiece's space
+
 // tokenizer.ggml.token_type.
 enum class GgufTokenType : int32_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
@@ -21,6 +23,7 @@ struct GgufVocabulary {
   std::vector<int32_t> token_type;  // one per token, or none: all normal
   std::vector<std::string> merges;  // of gpt2: "left right", best first
   std::optional<int32_t> bos_token_id, eos_token_id;
+  std::optional<int32_t> unknown_token_id, padding_token_id;  // for others: we need neither
   std::optional<bool> add_bos_token, add_eos_token, add_space_prefix;
   std::string chat_template;  // tokenizer.chat_template
 };

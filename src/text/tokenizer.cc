@@ -4,7 +4,6 @@
 #include <deque>
 
 #include "base/error.h"
-#include "io/file.h"
 #include "text/gguf_vocabulary.h"
 #include "text/tokenizer_parts.h"
 #include "text/utf8.h"
@@ -74,6 +73,7 @@ Tokenizer::Impl::Impl(TokenizerParts parts, const std::string& path)
       prefix(std::move(parts.prefix)),
       suffix(std::move(parts.suffix)),
       chat_template(std::move(parts.chat_template)),
+      chat_template_path(std::move(parts.chat_template_path)),
       bos_token(std::move(parts.bos_token)),
       eos_token(std::move(parts.eos_token)) {
   for (const AddedToken& token : parts.added_tokens) ids.emplace(token.content, token.id);
@@ -101,14 +101,8 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Tokenizer Tokenizer::open(const std::filesystem::path& directory) {
-  const auto path = directory / "tokenizer.json", config = directory / "tokenizer_config.json";
-  Tokenizer tokenizer = parse(read_file(path), std::filesystem::exists(config) ? read_file(config) : "", path.string());
-  tokenizer.impl_->chat_template_path = config.string();
-  if (const auto jinja = directory / "chat_template.jinja"; std::filesystem::exists(jinja)) {
-    tokenizer.impl_->chat_template = read_file(jinja);
-    tokenizer.impl_->chat_template_path = jinja.string();
-  }
-  return tokenizer;
+  return Tokenizer(
+      std::make_unique<Impl>(read_tokenizer_directory(directory), (directory / "tokenizer.json").string()));
 }
 
 Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view config_json, const std::string& path) {

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "io/file.h"
 #include "io/json.h"
 #include "text/tokenizer_parts.h"
 #include "text/tokenizer_steps.h"
@@ -200,6 +201,10 @@ void read_config(const Field& config, Ids& ids, TokenizerParts& parts) {
     });
   parts.bos_token = token_name(config["bos_token"], ids);
   parts.eos_token = token_name(config["eos_token"], ids);
+  // One that the vocabulary lacks pads nothing.
+  const Field pad = config["pad_token"];
+  if (const Field name = pad.is_object() ? pad["content"] : pad; name.is_string() && ids.find(name.string()))
+    parts.pad_token = name.string();
   parts.chat_template = chat_template_of(config["chat_template"]);
 }
 
@@ -231,6 +236,18 @@ TokenizerParts parse_tokenizer_file(std::string_view tokenizer_json, std::string
     read_config(Field(config, config_path, ""), ids, parts);
   }
   read_post_processor(root["post_processor"], ids, parts);
+  return parts;
+}
+
+TokenizerParts read_tokenizer_directory(const std::filesystem::path& directory) {
+  const auto path = directory / "tokenizer.json", config = directory / "tokenizer_config.json";
+  TokenizerParts parts =
+      parse_tokenizer_file(read_file(path), std::filesystem::exists(config) ? read_file(config) : "", path.string());
+  parts.chat_template_path = config.string();
+  if (const auto jinja = directory / "chat_template.jinja"; std::filesystem::exists(jinja)) {
+    parts.chat_template = read_file(jinja);
+    parts.chat_template_path = jinja.string();
+  }
   return parts;
 }
 

@@ -1,5 +1,6 @@
 // All that a tokenizer is made of, typed and checked, wherever it was read.
 #pragma once
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -21,7 +22,7 @@ struct TokenizerParts {
   TokenDecoderParts decoder;
   std::vector<AddedToken> added_tokens;
   std::vector<int32_t> prefix, suffix;  // what stands around a text that is encoded with special tokens
-  std::string chat_template, bos_token, eos_token;
+  std::string chat_template, chat_template_path, bos_token, eos_token, pad_token;
 };
 
 // Of either model.
@@ -31,5 +32,7 @@ const TokenIds& vocab_of(const TokenizerParts& parts);
 // be empty.
 TokenizerParts parse_tokenizer_file(std::string_view tokenizer_json, std::string_view config_json,
                                     const std::string& path);
+// Both of a directory, and its chat_template.jinja.
+TokenizerParts read_tokenizer_directory(const std::filesystem::path& directory);
 
 }  // namespace trimeter

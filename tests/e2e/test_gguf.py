@@ -55,8 +55,35 @@ def test_what_is_written(lab):
     lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "a.gguf"], "a.gguf", "--force")
     lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "nowhere/a.gguf"], "nowhere")
     lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "b"], "b", ".gguf")
-    for option in (["--group-size", 32], ["--keep-16bit", "*"], ["--keep-worst", 1]):
+    for option in (["--group-size", 32], ["--keep-16bit", "*"], ["--keep-worst", 1], ["--calibration", lab.demo / "README.md"],
+                   ["--samples", 1], ["--eval-data", lab.source / "data"], ["--threads", 1], ["--alpha", 0.5]):
         lab.refused(["quantize", lab.demo, "--format", "gguf-q4_k", "-o", "b.gguf", *option], option[0])
+
+
+def test_a_tokenizer_is_written_truthfully_or_refused(lab):
+    model = lab.model()
+    command = ["quantize", model, "--format", "gguf-q4_0", "-o", "a.gguf"]
+    for more in ["--dry-run"], []:
+        assert "a.gguf: its tokenizer does otherwise than tokenizer.json: text that is not in NFC" in lab.ok(*command, *more).stderr
+    lab.edit_json(model / "tokenizer.json", normalizer=None)
+    assert "does otherwise" not in lab.ok(*command, "--force").stderr
+    lab.edit_json(model / "tokenizer.json", pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True, "use_regex": True})
+    lab.refused([*command, "--force"], model / "tokenizer.json", "pre_tokenizer", "qwen2", "a space put in front")
+    other = lab.model("sentencepiece")
+    golden = lab.source / "tests/golden/text"
+    base = json.loads((golden / "sentencepiece_bpe.json").read_text())["base"]
+    (other / "tokenizer.json").write_text(json.dumps(base))
+    (other / "tokenizer_config.json").write_text("{}")
+    lab.edit_json(other / "config.json", bos_token_id=1, eos_token_id=2, torch_dtype="float16")
+    lab.edit_json(other / "generation_config.json", bos_token_id=None, eos_token_id=None)
+    command = ["quantize", other, "--format", "gguf-q4_0", "-o", "b.gguf"]
+    lab.refused(command, other / "tokenizer_config.json", "bos_token and eos_token", "no eos_token")
+    lab.edit_json(other / "tokenizer_config.json", eos_token="</s>")
+    lab.ok(*command)
+    assert answer(lab, "b.gguf") == answer(lab, other, "--format", "gguf-q4_0")
+    unigram = json.loads((golden / "sentencepiece_unigram.json").read_text())["base"]
+    (other / "tokenizer.json").write_text(json.dumps(unigram))
+    lab.refused([*command, "--force"], other / "tokenizer.json", "model", "Unigram")
 
 
 def test_compare_counts_a_file_as_it_is(lab):
