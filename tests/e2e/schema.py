@@ -40,13 +40,16 @@ def errors(value, schema, root, where="record"):
             yield f"{where}: {len(value)} items"
         elif key == "minimum" and isinstance(value, (int, float)) and value < rule:
             yield f"{where}: {value} < {rule}"
+        elif key == "exclusiveMinimum" and value <= rule:
+            yield f"{where}: {value} <= {rule}"
         elif key == "maximum" and value > rule:
             yield f"{where}: {value} > {rule}"
         elif key == "minLength" and len(value) < rule:
             yield f"{where}: too short"
         elif key == "pattern" and not re.search(rule, value):
             yield f"{where}: {value!r} is not like {rule}"
-        elif key not in ("const", "enum", "minItems", "maxItems", "minimum", "maximum", "minLength", "pattern"):
+        elif key not in ("const", "enum", "minItems", "maxItems", "minimum", "exclusiveMinimum", "maximum", "minLength",
+                         "pattern"):
             raise ValueError(f"schema keyword {key} at {where}")
     for name, part in schema.get("properties", {}).items():
         if isinstance(value, dict) and name in value:
