@@ -47,7 +47,7 @@ IntegerScheme::IntegerScheme(const SchemeInfo& info, Form form, std::span<const 
                   {.step = 32 / info.grid->bits,
                    .group_bytes = kPanelRows * scale_bytes(*info.grid) + (info.grid->zero_points ? kPanelRows / 2 : 0),
                    .input_order = info.act_order,
-                   .group_sums = form.group_sums,
+                   .sums_per_group = form.group_sums ? 1 : 0,
                    .input_scales = form.input_scales ? InputScales::kPerToken : InputScales::kNone},
                   kernels),
       grid_(*info.grid) {

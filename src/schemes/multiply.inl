@@ -8,6 +8,7 @@
 //   kGrouped      scales per group: each group's chain is closed into the total
 //     Group load_group(args, row, group);  F32x16 close_group(group, of_x, sum, total)
 //     kGroupInput   which of MultiplyArgs' [n_tokens, n_groups] is of_x; nullptr: none
+//   kBlocks       instead of all of these: multiply_blocks<R, T>(args, token, cursor, totals) walks the panels itself
 //   F32x16 finish(total, args, row, token)                      scales of the output
 // One order of accumulation: an output is one chain over k (per group, then over groups), whatever the batch, the
 // range.
@@ -50,7 +51,7 @@ struct Panels {
 
 // What most decoders have in common.
 struct PlainDecoder {
-  static constexpr bool kGrouped = false;
+  static constexpr bool kGrouped = false, kBlocks = false;
   static constexpr const float* MultiplyArgs::*kGroupInput = nullptr;
   using Sum = F32x16;
   TM_FN Sum zero() { return set1(0); }
@@ -136,7 +137,9 @@ __attribute__((noinline)) void multiply_panels(const MultiplyArgs& args, const P
   for (int r = 0; r < R; ++r)
     for (int t = 0; t < T; ++t) sums[r][t] = D::zero();
   F32x16 totals[R][T];
-  if constexpr (!D::kGrouped) {
+  if constexpr (D::kBlocks) {
+    D::template multiply_blocks<R, T>(args, panels.token, at, sums);
+  } else if constexpr (!D::kGrouped) {
     multiply_steps<D, R, T>(at, panels.n_steps, sums);
   } else {
     for (int r = 0; r < R; ++r)

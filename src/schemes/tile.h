@@ -14,7 +14,7 @@
 namespace trimeter {
 
 inline constexpr int64_t kPanelRows = 16;
-inline constexpr int64_t kMaxGroup = 128;  // a group's size divides it
+inline constexpr int64_t kMaxGroup = 256;  // a group's size divides it
 inline constexpr int64_t kInputLine = 64;
 
 static inline constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }

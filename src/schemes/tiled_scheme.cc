@@ -37,7 +37,8 @@ int64_t TiledScheme::prepared_bytes(int64_t n_tokens, int64_t in, Isa isa) const
   int64_t bytes = Arena::bytes_for(n_tokens * input_bytes(in, kernels(isa).x_element_bytes));
   if (const int64_t n = n_tokens * scales_per_token(in); n > 0)
     bytes += Arena::bytes_for(n * static_cast<int64_t>(sizeof(float)));
-  if (layout_.group_sums) bytes += Arena::bytes_for(n_tokens * n_groups(in) * static_cast<int64_t>(sizeof(float)));
+  if (const int64_t n = n_tokens * sums_per_token(in); n > 0)
+    bytes += Arena::bytes_for(n * static_cast<int64_t>(sizeof(float)));
   return bytes;
 }
 
@@ -45,7 +46,7 @@ PreparedInput TiledScheme::take_prepared(Arena& arena, int64_t n_tokens, int64_t
   PreparedInput prepared{.n_tokens = n_tokens, .in = in};
   prepared.values = arena.take<char>(n_tokens * input_bytes(in, kernels(isa).x_element_bytes));
   if (const int64_t n = n_tokens * scales_per_token(in); n > 0) prepared.row_scales = arena.take<float>(n);
-  if (layout_.group_sums) prepared.group_sums = arena.take<float>(n_tokens * n_groups(in));
+  if (const int64_t n = n_tokens * sums_per_token(in); n > 0) prepared.group_sums = arena.take<float>(n);
   return prepared;
 }
 

@@ -28,7 +28,7 @@ class TiledScheme : public Scheme {
     int64_t group_bytes = 0;          // scales and zero points of scale_rows rows and one group
     int64_t scale_rows = kPanelRows;  // a multiple of 16
     bool input_order = false;         // act-order
-    bool group_sums = false;          // the kernel wants sums of the input per group
+    int64_t sums_per_group = 0;       // of the input, as the kernel wants them
     InputScales input_scales = InputScales::kNone;
   };
   TiledScheme(const SchemeInfo& info, Layout layout, std::span<const SchemeKernels* const> kernels);
@@ -52,6 +52,7 @@ class TiledScheme : public Scheme {
 
  private:
   int64_t scales_per_token(int64_t in) const;
+  int64_t sums_per_token(int64_t in) const { return n_groups(in) * layout_.sums_per_group; }
   const SchemeKernels& kernels(Isa isa) const { return *kernels_[static_cast<size_t>(isa)]; }
   const std::span<const SchemeKernels* const> kernels_;
 };

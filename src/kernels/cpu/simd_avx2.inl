@@ -149,6 +149,11 @@ TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
   const __m256i wide = _mm256_set1_epi32(static_cast<int>(mask));
   return {_mm256_and_si256(a.lo, wide), _mm256_and_si256(a.hi, wide)};
 }
+TM_FN I32x16 bit_or(I32x16 a, I32x16 b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+TM_FN I32x16 load_u8(const char* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+}
 TM_FN I32x16 set1_u32(uint32_t x) {
   const __m256i wide = _mm256_set1_epi32(static_cast<int>(x));
   return {wide, wide};

@@ -107,6 +107,10 @@ TM_FN I32x16 shift_right(I32x16 a, int n) { return {_mm512_srli_epi32(a.v, stati
 TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) {
   return {_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(mask)))};
 }
+TM_FN I32x16 bit_or(I32x16 a, I32x16 b) { return {_mm512_or_si512(a.v, b.v)}; }
+TM_FN I32x16 load_u8(const char* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
 TM_FN I32x16 set1_u32(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
 TM_FN I32x16 sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 TM_FN I32x16 add_products_i16(I32x16 sum, I32x16 a, uint32_t b) {

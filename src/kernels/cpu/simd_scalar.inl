@@ -79,6 +79,8 @@ TM_FN I32x16 load_u32(const char* p) {
 TM_FN I32x16 shift_left(I32x16 a, int n) { TM_LANES(I32x16, a.v[i] << n); }
 TM_FN I32x16 shift_right(I32x16 a, int n) { TM_LANES(I32x16, a.v[i] >> n); }
 TM_FN I32x16 bit_and(I32x16 a, uint32_t mask) { TM_LANES(I32x16, a.v[i] & mask); }
+TM_FN I32x16 bit_or(I32x16 a, I32x16 b) { TM_LANES(I32x16, a.v[i] | b.v[i]); }
+TM_FN I32x16 load_u8(const char* p) { TM_LANES(I32x16, static_cast<uint8_t>(p[i])); }
 TM_FN I32x16 set1_u32(uint32_t x) { TM_LANES(I32x16, x); }
 TM_FN I32x16 sub(I32x16 a, I32x16 b) { TM_LANES(I32x16, a.v[i] - b.v[i]); }
 // sum + a b, a and b pairs of int16: two products, exact, then 32 bits that wrap.

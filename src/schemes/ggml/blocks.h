@@ -1,4 +1,4 @@
-// ggml's blocks: what lies in a GGUF file and, row by row, in memory. f16 is an IEEE half, little-endian; q and the
+// ggml's blocks: what lies in a GGUF file. f16 is an IEEE half, little-endian; q and the
 // scales and minimums of sub-blocks are small integers; d, m (f16) are the block's.
 //
 //           values  sub  bytes  layout                                            w =
@@ -14,7 +14,7 @@
 //   q6_K       256   16    210  low bits[128], high bits[64], scale i8[16], d     d scale (q - 32)
 //
 // Every type decodes to one form, Decoded: w = (d scale_s) q - m min_s, in float with these roundings, which are those
-// of ggml's dequantize_row_*. Used by every ISA's kernels: plain functions, no STL.
+// of ggml's dequantize_row_*. Kernels read the types' numbers here: plain functions, no STL.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -32,22 +32,31 @@ struct Decoded {
   float d, m;
 };
 
-template <int Values, int Sub, int Bytes, bool Minimum>
+// Scales (and minimums) of sub-blocks.
+enum class SubScales { kNone, kBytes, kSixBits };
+
+// Codes plus `offset` are unsigned, of low + high bits: the two planes that schemes/ggml/panel.h keeps them in.
+template <int low, int high, int offset>
+struct Codes {
+  static constexpr int kLowBits = low, kHighBits = high, kOffset = offset;
+};
+template <int Values, int Sub, int Bytes, bool Minimum, SubScales Scales = SubScales::kNone>
 struct Block {
   static constexpr int kValues = Values, kSub = Sub, kBytes = Bytes, kSubBlocks = Values / Sub;
   static constexpr bool kHasMinimum = Minimum;
+  static constexpr SubScales kSubScales = Scales;
   using Decoded = ggml::Decoded<Values, Sub>;
 };
-struct Q8_0 : Block<32, 32, 34, false> {};
-struct Q4_0 : Block<32, 32, 18, false> {};
-struct Q4_1 : Block<32, 32, 20, true> {};
-struct Q5_0 : Block<32, 32, 22, false> {};
-struct Q5_1 : Block<32, 32, 24, true> {};
-struct Q2_K : Block<256, 16, 84, true> {};
-struct Q3_K : Block<256, 16, 110, false> {};
-struct Q4_K : Block<256, 32, 144, true> {};
-struct Q5_K : Block<256, 32, 176, true> {};
-struct Q6_K : Block<256, 16, 210, false> {};
+struct Q8_0 : Block<32, 32, 34, false>, Codes<8, 0, 128> {};
+struct Q4_0 : Block<32, 32, 18, false>, Codes<4, 0, 8> {};
+struct Q4_1 : Block<32, 32, 20, true>, Codes<4, 0, 0> {};
+struct Q5_0 : Block<32, 32, 22, false>, Codes<4, 1, 16> {};
+struct Q5_1 : Block<32, 32, 24, true>, Codes<4, 1, 0> {};
+struct Q2_K : Block<256, 16, 84, true, SubScales::kBytes>, Codes<2, 0, 0> {};
+struct Q3_K : Block<256, 16, 110, false, SubScales::kSixBits>, Codes<2, 1, 4> {};
+struct Q4_K : Block<256, 32, 144, true, SubScales::kSixBits>, Codes<4, 0, 0> {};
+struct Q5_K : Block<256, 32, 176, true, SubScales::kSixBits>, Codes<4, 1, 0> {};
+struct Q6_K : Block<256, 16, 210, false, SubScales::kBytes>, Codes<4, 2, 32> {};
 
 static inline float read_f16(const uint8_t* p) { return f16_to_float(static_cast<uint16_t>(p[0] | p[1] << 8)); }
 
@@ -190,6 +199,16 @@ static inline void decode(Q6_K, const uint8_t* p, Q6_K::Decoded& out) {
   }
   out.d = read_f16(p + 208);
   out.m = 0;
+}
+
+template <class B>
+static inline void dequantize(const typename B::Decoded& block, float* values) {
+  for (int k = 0; k < B::kValues; ++k) {
+    const int s = k / B::kSub;
+    const float scale = block.d * static_cast<float>(block.scales[s]);
+    const float product = scale * static_cast<float>(block.codes[k]);
+    values[k] = B::kHasMinimum ? product - block.m * static_cast<float>(block.mins[s]) : product;
+  }
 }
 
 }  // namespace trimeter::ggml

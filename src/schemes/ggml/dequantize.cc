@@ -12,12 +12,7 @@ void dequantize_blocks(const uint8_t* blocks, int64_t n, float* values) {
   typename B::Decoded block;
   for (int64_t begin = 0; begin < n; begin += B::kValues, blocks += B::kBytes) {
     ggml::decode(B{}, blocks, block);
-    for (int k = 0; k < B::kValues; ++k) {
-      const int s = k / B::kSub;
-      const float scale = block.d * static_cast<float>(block.scales[s]);
-      const float product = scale * static_cast<float>(block.codes[k]);
-      values[begin + k] = B::kHasMinimum ? product - block.m * static_cast<float>(block.mins[s]) : product;
-    }
+    ggml::dequantize<B>(block, values + begin);
   }
 }
 

@@ -1,256 +1,215 @@
-// One kernel over a block decoder. A row's block is decoded once for up to eight tokens, to unsigned codes (q plus the
-// type's offset, so that maddubs and vpdpbusd can take them) whose excess goes out with the sums of the input:
-//   sum (q + offset) x - offset sum x
-// An output is one chain over blocks in eight lanes, whatever the batch and the range.
-#include "kernels/cpu/simd.h"
-#include "schemes/ggml/blocks.h"
+// One decoder over schemes/ggml/panel.h. A block's codes are decoded once for a chunk's tokens; a sub-block's sum runs
+// in integers, and is closed with the 16 rows' scales:
+//   block_t = sum over sub-blocks of  d scale_s (q . x)_s - m min_s (sum x)_s          total_t += d_x block_t
+// Codes are unsigned; (q . x)_s begins with what their offset adds, -offset (sum x)_s.
+#include "schemes/ggml/dot.inl"
 #include "schemes/ggml/kernels.h"
-#include "schemes/tile.h"
+#include "schemes/ggml/panel.h"
+#include "schemes/multiply.inl"
 
 namespace trimeter::TM_ISA {
 namespace {
 
-constexpr int kMaxTokens = 8;
-constexpr int64_t kPassRows = 64;
+using ggml::kUnit, ggml::kUnitFours, ggml::kLine, ggml::kRows, ggml::SubScales;
 
-// What is added to a decoded code to make it unsigned.
-constexpr int offset_of(ggml::Q8_0) { return 128; }
-constexpr int offset_of(ggml::Q4_0) { return 8; }
-constexpr int offset_of(ggml::Q5_0) { return 16; }
-constexpr int offset_of(ggml::Q3_K) { return 4; }
-constexpr int offset_of(ggml::Q6_K) { return 32; }
 template <class B>
-constexpr int offset_of(B) {
-  return 0;
-}
-
-#if defined(TM_ISA_scalar)
-
-struct Lanes {
-  float v[8];
+struct Traits : B {
+  using Panel = ggml::PanelBlock<B>;
+  static constexpr int kMaxCode = (1 << (B::kLowBits + B::kHighBits)) - 1;
+  static constexpr int kOffset = kMaxCode > 127 && kWideCodesAreSigned ? 0 : B::kOffset;
+  static constexpr int kUnitSubBlocks = B::kSub < kUnit ? kUnit / B::kSub : 1;
 };
-struct Ints {
-  int32_t v[8];
+
+// Inputs of a chunk of tokens at one block; a group's scales and sums of all its tokens lie side by side.
+struct Inputs {
+  const char* x;
+  const float *scales, *sums;
 };
-TM_FN Lanes no_lanes() { return {}; }
-TM_FN Ints no_ints() { return {}; }
-TM_FN float sum(Lanes a) { return ((a.v[0] + a.v[4]) + (a.v[2] + a.v[6])) + ((a.v[1] + a.v[5]) + (a.v[3] + a.v[7])); }
-TM_FN Lanes add_scaled(Lanes a, Ints b, float scale) {
-  for (int i = 0; i < 8; ++i) a.v[i] += static_cast<float>(b.v[i]) * scale;
-  return a;
-}
-TM_FN Lanes subtract_products(Lanes a, const float* b, const float* c) {
-  for (int i = 0; i < 8; ++i) a.v[i] -= b[i] * c[i];
-  return a;
-}
-// The dot of 32 values, its first and last 16 times a scale each, into lanes.
-template <bool kWide>
-TM_FN Ints dot32(Ints a, const uint8_t* codes, const int8_t* x, const int16_t* scales) {
-  for (int i = 0; i < 32; ++i) a.v[i / 4] += codes[i] * x[i] * scales[i / 2];
-  return a;
-}
-template <bool kWide>
-TM_FN Ints dot32(Ints a, const uint8_t* codes, const int8_t* x) {
-  for (int i = 0; i < 32; ++i) a.v[i / 4] += codes[i] * x[i];
-  return a;
+
+TM_FN const uint16_t* halves(const char* p) { return reinterpret_cast<const uint16_t*>(p); }
+
+// Four k's of a plane of kBits whose first line is at p, in the bits from `to` on of each byte.
+template <int kBits, int kFour>
+TM_FN I32x16 plane_bits(const char* p, int to) {
+  constexpr int kBegin = kFour * kBits % 8;
+  I32x16 bits = load_u32(p + kFour * kBits / 8 * kLine);
+  if constexpr (kBits == 8) return bits;
+  if (to < kBegin) bits = shift_right(bits, kBegin - to);
+  if (to > kBegin) bits = shift_left(bits, to - kBegin);
+  return bit_and(bits, 0x01010101u * (((1u << kBits) - 1) << to));
 }
 
-#else
-
-using Lanes = __m256;
-using Ints = __m256i;
-TM_FN Lanes no_lanes() { return _mm256_setzero_ps(); }
-TM_FN Ints no_ints() { return _mm256_setzero_si256(); }
-TM_FN float sum(Lanes a) {
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-TM_FN Lanes add_scaled(Lanes a, Ints b, float scale) {
-  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_set1_ps(scale), a);
-}
-TM_FN Lanes subtract_products(Lanes a, const float* b, const float* c) {
-  return _mm256_fnmadd_ps(_mm256_loadu_ps(b), _mm256_loadu_ps(c), a);
-}
-TM_FN __m256i load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-// kWide: two products of 255 * 127 don't fit the 16 bits that maddubs sums them in.
-template <bool kWide>
-TM_FN Ints dot32(Ints a, const uint8_t* codes, const int8_t* x, const int16_t* scales) {
-  static_assert(!kWide, "a type with sub-blocks has codes of six bits at most");
-  return _mm256_add_epi32(a, _mm256_madd_epi16(_mm256_maddubs_epi16(load32(codes), load32(x)), load32(scales)));
-}
-template <bool kWide>
-TM_FN Ints dot32(Ints a, const uint8_t* codes, const int8_t* x) {
-#if defined(TM_ISA_avx512_bf16)
-  return _mm256_dpbusd_epi32(a, load32(codes), load32(x));
-#else
-  if constexpr (!kWide) {
-    const __m256i pairs = _mm256_maddubs_epi16(load32(codes), load32(x));
-    return _mm256_add_epi32(a, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-  } else {
-    for (int half = 0; half < 2; ++half) {
-      const auto* c = reinterpret_cast<const __m128i*>(codes) + half;
-      const auto* v = reinterpret_cast<const __m128i*>(x) + half;
-      a = _mm256_add_epi32(
-          a, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(c)), _mm256_cvtepi8_epi16(_mm_loadu_si128(v))));
-    }
-    return a;
-  }
-#endif
+template <class B, int kFour>
+TM_FN void decode_unit(const char* p, I32x16 (&codes)[kUnitFours]) {
+  codes[kFour] = plane_bits<B::kLowBits, kFour>(p + B::kHighBits * kLine, 0);
+  if constexpr (B::kHighBits > 0) codes[kFour] = bit_or(codes[kFour], plane_bits<B::kHighBits, kFour>(p, B::kLowBits));
+  if constexpr (kFour + 1 < kUnitFours) decode_unit<B, kFour + 1>(p, codes);
 }
 
-#endif
+template <class B, int T>
+TM_FN void load_unit(const char* p, I32x16 (&codes)[kUnitFours]) {
+  if constexpr (T >= kPrefetchFrom)
+    for (int i = 0; i < Traits<B>::Panel::kUnitBytes; i += kLine) __builtin_prefetch(p + i + kPrefetchBytes);
+  decode_unit<B, 0>(p, codes);
+}
 
-// A block as it is multiplied.
+// Of 16 rows, for each sub-block: d scale_s, and -m min_s.
 template <class B>
-struct Codes {
-  alignas(64) uint8_t values[B::kValues];
-  alignas(64) int16_t scales[B::kValues / 2];  // of each pair of values
-  alignas(64) float excess[B::kSubBlocks];     // what a sub-block's sum of x is multiplied by, and taken off
-  float d;
+struct Scales {
+  F32x16 scales[B::kSubBlocks], minimums[B::kSubBlocks];
 };
 
 template <class B>
-TM_FN void load(const uint8_t* block, Codes<B>& out) {
-  typename B::Decoded decoded;
-  ggml::decode(B{}, block, decoded);
-  constexpr int kOffset = offset_of(B{});
-  for (int k = 0; k < B::kValues; ++k) out.values[k] = static_cast<uint8_t>(decoded.codes[k] + kOffset);
+TM_FN I32x16 six_bits(const char* p, int i) {
+  const I32x16 low = bit_and(shift_right(load_u32(p + i / 8 * kLine), i % 8 * 4), 15);
+  return bit_or(low, shift_left(bit_and(shift_right(load_u32(p + 2 * kLine), 2 * i), 3), 4));
+}
+
+template <class B>
+TM_FN void load_scales(const char* block, Scales<B>& out) {
+  using Panel = ggml::PanelBlock<B>;
+  const char* p = block + Panel::kScales;
+  const F32x16 d = load_f16(halves(block));
+  F32x16 m = set1(0);
+  if constexpr (B::kHasMinimum) m = sub(m, load_f16(halves(block + Panel::kMinimums)));
   for (int s = 0; s < B::kSubBlocks; ++s) {
-    float excess = decoded.d * static_cast<float>(decoded.scales[s] * kOffset);
-    if (B::kHasMinimum) excess += decoded.m * static_cast<float>(decoded.mins[s]);
-    out.excess[s] = excess;
-    if constexpr (B::kSubBlocks > 1)
-      for (int i = 0; i < B::kSub / 2; ++i) out.scales[s * B::kSub / 2 + i] = static_cast<int16_t>(decoded.scales[s]);
-  }
-  out.d = decoded.d;
-}
-
-struct Place {
-  const int8_t* x;             // of the first token
-  const float *scales, *sums;  // one per block; one per sub-block, times the block's scale
-  int64_t x_stride, scales_stride, sums_stride;
-};
-
-template <class B, int T>
-TM_FN void multiply_block(const Codes<B>& w, const Place& at, Lanes (&lanes)[T], float (&excess)[T]) {
-  constexpr bool kWide = offset_of(B{}) == 128;
-  for (int t = 0; t < T; ++t) {
-    const int8_t* x = at.x + t * at.x_stride;
-    const float* sums = at.sums + t * at.sums_stride;
-    Ints ints = no_ints();
-    for (int k = 0; k < B::kValues; k += 32) {
-      if constexpr (B::kSubBlocks > 1)
-        ints = dot32<kWide>(ints, w.values + k, x + k, w.scales + k / 2);
-      else
-        ints = dot32<kWide>(ints, w.values + k, x + k);
+    if constexpr (B::kSubScales == SubScales::kNone) {
+      out.scales[s] = d;
+      out.minimums[s] = m;
+    } else if constexpr (B::kSubScales == SubScales::kSixBits) {
+      const F32x16 scale = to_float(six_bits<B>(p, s));
+      out.scales[s] = mul(d, B::kHasMinimum ? scale : sub(scale, set1(ggml::scale_offset<B>())));
+      if constexpr (B::kHasMinimum) out.minimums[s] = mul(m, to_float(six_bits<B>(p, B::kSubBlocks + s)));
+    } else if constexpr (B::kHasMinimum) {
+      const I32x16 bytes = load_u8(p + s * kRows);
+      out.scales[s] = mul(d, to_float(bit_and(bytes, 15)));
+      out.minimums[s] = mul(m, to_float(shift_right(bytes, 4)));
+    } else {
+      out.scales[s] = mul(d, load_i8(reinterpret_cast<const int8_t*>(p + s * kRows)));
     }
-    lanes[t] = add_scaled(lanes[t], ints, w.d * at.scales[t * at.scales_stride]);
-    if constexpr (B::kSubBlocks > 1)
-      for (int s = 0; s < B::kSubBlocks; s += 8) lanes[t] = subtract_products(lanes[t], w.excess + s, sums + s);
-    else
-      excess[t] += w.excess[0] * sums[0];
   }
+}
+
+// sum += sub-blocks of one unit, of one token. `sums`: that token's, of the unit's first sub-block.
+template <class B, int T>
+TM_FN F32x16 add_unit(F32x16 sum, const I32x16 (&codes)[kUnitFours], const F32x16* scales, const F32x16* minimums,
+                      const char* x, const float* sums) {
+  using Type = Traits<B>;
+  constexpr int kFours = kUnitFours / Type::kUnitSubBlocks;
+  for (int s = 0; s < Type::kUnitSubBlocks; ++s) {
+    I32x16 ints = set1_u32(0);
+    if constexpr (Type::kOffset != 0) ints = set1_u32(load_four(reinterpret_cast<const char*>(sums + s * T)));
+    ints = dot_codes<Type::kMaxCode, kFours>(ints, codes + s * kFours, x + 4 * kFours * s);
+    sum = fma(scales[s], to_float(ints), sum);
+    if constexpr (B::kHasMinimum) sum = fma(minimums[s], set1(sums[s * T]), sum);
+  }
+  return sum;
+}
+
+template <class B, int T, int t = 0>
+TM_FN void add_units(F32x16 (&sums)[T], const I32x16 (&codes)[kUnitFours], const F32x16* scales, const F32x16* minimums,
+                     const char* x, const float* x_sums) {
+  sums[t] = add_unit<B, T>(sums[t], codes, scales, minimums, x + kUnit * t, x_sums + t);
+  if constexpr (t + 1 < T) add_units<B, T, t + 1>(sums, codes, scales, minimums, x, x_sums);
 }
 
 template <class B, int T>
-__attribute__((noinline)) void multiply_row(const MultiplyArgs& args, int64_t row, int64_t token) {
-  const int64_t n_blocks = args.in / B::kValues;
-  const auto* w = reinterpret_cast<const uint8_t*>(args.values) + row * n_blocks * B::kBytes;
-  Place at;
-  at.x_stride = ggml_input_stride(args.in);
-  at.scales_stride = n_blocks;
-  at.sums_stride = n_blocks * B::kSubBlocks;
-  at.x = reinterpret_cast<const int8_t*>(args.x) + token * at.x_stride;
-  at.scales = args.row_scales + token * at.scales_stride;
-  at.sums = args.group_sums + token * at.sums_stride;
-
-  Lanes lanes[T];
-  float excess[T];
-  for (int t = 0; t < T; ++t) {
-    lanes[t] = no_lanes();
-    excess[t] = 0;
+TM_FN void multiply_block(const char* block, const Inputs& in, F32x16 (&totals)[T]) {
+  using Type = Traits<B>;
+  Scales<B> scales;
+  load_scales<B>(block, scales);
+  F32x16 sums[T];
+  for (int t = 0; t < T; ++t) sums[t] = set1(0);
+  const char* p = block + Type::Panel::kCodes;
+  const char* x = in.x;
+  const float* x_sums = in.sums;
+  I32x16 codes[kUnitFours];
+  if constexpr (B::kValues == kUnit) {
+    load_unit<B, T>(p, codes);
+    add_units<B, T>(sums, codes, scales.scales, scales.minimums, x, x_sums);
+  } else {
+#pragma GCC unroll 1
+    for (int s = 0; s < B::kSubBlocks; s += Type::kUnitSubBlocks) {
+      load_unit<B, T>(p, codes);
+      add_units<B, T>(sums, codes, scales.scales + s, scales.minimums + s, x, x_sums);
+      p += Type::Panel::kUnitBytes;
+      x += kUnit * T;
+      x_sums += Type::kUnitSubBlocks * T;
+    }
   }
-  Codes<B> codes;
-  for (int64_t b = 0; b < n_blocks; ++b) {
-    load<B>(w + b * B::kBytes, codes);
-    multiply_block<B, T>(codes, at, lanes, excess);
-    at.x += B::kValues;
-    at.scales += 1;
-    at.sums += B::kSubBlocks;
-  }
-  for (int t = 0; t < T; ++t) {
-    float result = sum(lanes[t]) - excess[t];
-    float& y = args.y[(token + t) * args.ldy + row];
-    if (args.bias != nullptr) result += args.bias[row];
-    if (args.accumulate) result += y;
-    y = result;
-  }
+  for (int t = 0; t < T; ++t) totals[t] = fma(set1(in.scales[t]), sums[t], totals[t]);
 }
 
-template <class B, int T>
-void multiply_tokens(const MultiplyArgs& args, int64_t row, int64_t token, int64_t n_tokens) {
-  if constexpr (T > 1) {
-    if (n_tokens < T) return multiply_tokens<B, T - 1>(args, row, token, n_tokens);
-  }
-  multiply_row<B, T>(args, row, token);
+template <class B, int R, int T, int r = 0>
+TM_FN void multiply_panel_blocks(Cursor<R>& at, const Inputs& in, F32x16 (&totals)[R][T]) {
+  multiply_block<B, T>(at.w[r], in, totals[r]);
+  at.w[r] += ggml::PanelBlock<B>::kBytes;
+  if constexpr (r + 1 < R) multiply_panel_blocks<B, R, T, r + 1>(at, in, totals);
 }
 
-// Chunks of tokens outside, so that their inputs stay in the cache; rows of one tile inside.
 template <class B>
-void multiply(const MultiplyArgs& args) {
-  for (int64_t tile = args.row_begin; tile < args.row_end; tile += kPassRows) {
-    const int64_t end = tile + kPassRows < args.row_end ? tile + kPassRows : args.row_end;
-    for (int64_t token = 0; token < args.n_tokens; token += kMaxTokens)
-      for (int64_t row = tile; row < end; ++row)
-        multiply_tokens<B, kMaxTokens>(args, row, token,
-                                       args.n_tokens - token < kMaxTokens ? args.n_tokens - token : kMaxTokens);
+struct Decoder : PlainDecoder {
+  static constexpr bool kBlocks = true;
+  static constexpr int kStep = B::kValues, kLineBytes = ggml::PanelBlock<B>::kBytes;
+  static constexpr int64_t kXElementBytes = 1;
+  template <int R, int T>
+  TM_FN void multiply_blocks(const MultiplyArgs& args, int64_t token, Cursor<R>& at, F32x16 (&totals)[R][T]) {
+    const int64_t first_group = token * args.n_groups;
+    Inputs in{at.x, args.row_scales + first_group, args.group_sums + first_group * B::kSubBlocks};
+    for (int64_t g = 0; g < args.n_groups; ++g) {
+      multiply_panel_blocks<B, R, T>(at, in, totals);
+      in.x += B::kValues * T;
+      in.scales += T;
+      in.sums += B::kSubBlocks * T;
+    }
   }
-}
+};
 
 // Nearest, ties to even, of |x| below 2^22.
 TM_FN int8_t nearest(float x) {
   return static_cast<int8_t>(static_cast<int32_t>(bits_from_float(x + 0x1.8p23f)) - 0x4b400000);
 }
 
+// Returns d_x.
+template <class B>
+TM_FN float quantize_block(const float* x, int8_t* q) {
+  F32x16 largest = set1(0);
+  for (int k = 0; k < B::kValues; k += 16) largest = max(largest, abs(load(x + k)));
+  const float amax = reduce_max(largest);
+  const float inverse = amax > 0 ? 127 / amax : 0;
+  for (int k = 0; k < B::kValues; ++k) q[k] = nearest(x[k] * inverse);
+  if (!(amax > 0)) return 0;
+  return B::kValues == 32 ? f16_to_float(f16_from_float(amax / 127)) : 1 / inverse;
+}
+
+// Lines are of kUnit inputs here. A chunk's scales are [blocks][tokens of the chunk], its sums [sub-blocks][tokens]:
+// floats where there are minimums to multiply, elsewhere the bits of the int32 that a sub-block's sum begins with.
 template <class B>
 void prepare(const PrepareArgs& args) {
-  const int64_t stride = ggml_input_stride(args.in), n_blocks = args.in / B::kValues;
-  for (int64_t t = args.token_begin; t < args.token_end; ++t)
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const float* x = args.x + t * args.in + b * B::kValues;
-      auto* q = reinterpret_cast<int8_t*>(args.values + t * stride) + b * B::kValues;
-      F32x16 largest = set1(0);
-      for (int k = 0; k < B::kValues; k += 16) largest = max(largest, abs(load_n(x + k, 16)));
-      const float amax = reduce_max(largest);
-      const float inverse = amax > 0 ? 127 / amax : 0;
-      for (int k = 0; k < B::kValues; ++k) q[k] = nearest(x[k] * inverse);
-      float scale = 0;
-      if (amax > 0) scale = B::kValues == 32 ? f16_to_float(f16_from_float(amax / 127)) : 1 / inverse;
-      args.row_scales[t * n_blocks + b] = scale;
-      for (int s = 0; s < B::kSubBlocks; ++s) {
+  using Type = Traits<B>;
+  for (int64_t t = args.token_begin; t < args.token_end; ++t) {
+    const int64_t chunk = t / kChunkTokens * kChunkTokens, left = args.n_tokens - chunk, token = t - chunk;
+    const int64_t width = left < kChunkTokens ? left : kChunkTokens;
+    char* lines = args.values + chunk * input_bytes(args.in, 1) + token * kUnit;
+    float* scales = args.row_scales + chunk * args.n_groups + token;
+    float* sums = args.group_sums + chunk * args.n_groups * B::kSubBlocks + token;
+    for (int64_t b = 0; b < args.n_groups; ++b) {
+      int8_t q[B::kValues];
+      scales[b * width] = quantize_block<B>(args.x + t * args.in + b * B::kValues, q);
+      for (int k = 0; k < B::kValues; k += kUnit, lines += width * kUnit) __builtin_memcpy(lines, q + k, kUnit);
+      for (int s = 0; s < B::kSubBlocks; ++s, sums += width) {
         int32_t sum = 0;
         for (int k = 0; k < B::kSub; ++k) sum += q[s * B::kSub + k];
-        args.group_sums[(t * n_blocks + b) * B::kSubBlocks + s] = scale * static_cast<float>(sum);
+        *sums = B::kHasMinimum ? static_cast<float>(sum) : float_from_bits(static_cast<uint32_t>(-Type::kOffset * sum));
       }
     }
+  }
 }
 
 }  // namespace
 
-#define TM_GGML_BLOCK_kQ8_0 ggml::Q8_0
-#define TM_GGML_BLOCK_kQ4_0 ggml::Q4_0
-#define TM_GGML_BLOCK_kQ4_1 ggml::Q4_1
-#define TM_GGML_BLOCK_kQ5_0 ggml::Q5_0
-#define TM_GGML_BLOCK_kQ5_1 ggml::Q5_1
-#define TM_GGML_BLOCK_kQ2_K ggml::Q2_K
-#define TM_GGML_BLOCK_kQ3_K ggml::Q3_K
-#define TM_GGML_BLOCK_kQ4_K ggml::Q4_K
-#define TM_GGML_BLOCK_kQ5_K ggml::Q5_K
-#define TM_GGML_BLOCK_kQ6_K ggml::Q6_K
-#define TM_GGML_TABLE(name, type)                                                        \
-  constinit const SchemeKernels name##_kernels{"int8", 1, prepare<TM_GGML_BLOCK_##type>, \
-                                               multiply<TM_GGML_BLOCK_##type>};
+#define TM_GGML_TABLE(name, type, block) \
+  constinit const SchemeKernels name##_kernels{"int8", 1, prepare<ggml::block>, multiply<Decoder<ggml::block>>};
 TM_GGML_SCHEMES(TM_GGML_TABLE)
 
 }  // namespace trimeter::TM_ISA
