@@ -53,6 +53,7 @@ struct Panels {
 struct PlainDecoder {
   static constexpr bool kGrouped = false, kBlocks = false;
   static constexpr const float* MultiplyArgs::*kGroupInput = nullptr;
+  static constexpr int max_panels(int n_tokens) { return TM_ISA::max_panels(n_tokens); }
   using Sum = F32x16;
   TM_FN Sum zero() { return set1(0); }
   TM_FN F32x16 finish(F32x16 total, const MultiplyArgs&, int64_t, int64_t) { return total; }
@@ -185,7 +186,7 @@ void multiply_chunk(const MultiplyArgs& args, const Panels& panels, int64_t n_to
   if constexpr (T > 1) {
     if (n_tokens < T) return multiply_chunk<D, T - 1>(args, panels, n_tokens);
   }
-  multiply_group<D, max_panels(T), T>(args, panels, 0);
+  multiply_group<D, D::max_panels(T), T>(args, panels, 0);
 }
 
 template <class D>

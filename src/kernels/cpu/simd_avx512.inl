@@ -114,7 +114,11 @@ TM_FN I32x16 load_u8(const char* p) {
 TM_FN I32x16 set1_u32(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
 TM_FN I32x16 sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 TM_FN I32x16 add_products_i16(I32x16 sum, I32x16 a, uint32_t b) {
+#if defined(TM_ISA_avx512_bf16)
+  return {_mm512_dpwssd_epi32(sum.v, a.v, _mm512_set1_epi32(static_cast<int>(b)))};
+#else
   return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, _mm512_set1_epi32(static_cast<int>(b))))};
+#endif
 }
 TM_FN void store_i16(int16_t* p, F32x16 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a.v)));

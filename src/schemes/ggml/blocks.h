@@ -32,8 +32,8 @@ struct Decoded {
   float d, m;
 };
 
-// Scales (and minimums) of sub-blocks.
-enum class SubScales { kNone, kBytes, kSixBits };
+// Scales (and minimums) of sub-blocks: signed bytes, a nibble of each, or six bits of each.
+enum class SubScales { kNone, kBytes, kNibbles, kSixBits };
 
 // Codes plus `offset` are unsigned, of low + high bits: the two planes that schemes/ggml/panel.h keeps them in.
 template <int low, int high, int offset>
@@ -52,7 +52,7 @@ struct Q4_0 : Block<32, 32, 18, false>, Codes<4, 0, 8> {};
 struct Q4_1 : Block<32, 32, 20, true>, Codes<4, 0, 0> {};
 struct Q5_0 : Block<32, 32, 22, false>, Codes<4, 1, 16> {};
 struct Q5_1 : Block<32, 32, 24, true>, Codes<4, 1, 0> {};
-struct Q2_K : Block<256, 16, 84, true, SubScales::kBytes>, Codes<2, 0, 0> {};
+struct Q2_K : Block<256, 16, 84, true, SubScales::kNibbles>, Codes<2, 0, 0> {};
 struct Q3_K : Block<256, 16, 110, false, SubScales::kSixBits>, Codes<2, 1, 4> {};
 struct Q4_K : Block<256, 32, 144, true, SubScales::kSixBits>, Codes<4, 0, 0> {};
 struct Q5_K : Block<256, 32, 176, true, SubScales::kSixBits>, Codes<4, 1, 0> {};

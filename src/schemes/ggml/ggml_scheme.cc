@@ -18,13 +18,13 @@ constexpr float kF16Max = 65504.0f;
 
 // How one row of a block goes into a panel's and comes back.
 struct PanelCodec {
-  int64_t sub_blocks;
+  int64_t input_sums;
   bool (*pack)(const uint8_t* block, int64_t row, uint8_t* panel_block);  // false: not finite
   void (*unpack)(const uint8_t* panel_block, int64_t row, float* values);
 };
 
 template <class B>
-constexpr PanelCodec kPanelCodec = {.sub_blocks = B::kSubBlocks,
+constexpr PanelCodec kPanelCodec = {.input_sums = ggml::PanelBlock<B>::kInputSums,
                                     .pack =
                                         [](const uint8_t* block, int64_t row, uint8_t* panel_block) {
                                           typename B::Decoded decoded;
@@ -53,7 +53,7 @@ class GgmlScheme final : public TiledScheme {
                      .requested = "int8",
                      .activation_group = trimeter::info(type).block_elements},
                     {.step = trimeter::info(type).block_elements,
-                     .sums_per_group = codec.sub_blocks,
+                     .sums_per_group = codec.input_sums,
                      .input_scales = InputScales::kPerTokenAndGroup},
                     kernels),
         type_(type),

@@ -53,16 +53,27 @@ TM_FN void load_unit(const char* p, I32x16 (&codes)[kUnitFours]) {
   decode_unit<B, 0>(p, codes);
 }
 
-// Of 16 rows, for each sub-block: d scale_s, and -m min_s.
+// A block's scales, of 16 rows.
 template <class B>
 struct Scales {
-  F32x16 scales[B::kSubBlocks], minimums[B::kSubBlocks];
+  F32x16 scales[B::kSubBlocks];  // d times the sub-block's
+  // K types with minimums: theirs in halves of 16 bits, of two sub-blocks as the input's sums have them.
+  I32x16 minimums[B::kSubBlocks / 2 + 1];
+  F32x16 minus_m;
 };
 
+TM_FN I32x16 line_of(const char* p, int line) { return load_u32(p + line * kLine); }
+
+// Lines of bytes: a byte for each of four sub-blocks.
 template <class B>
-TM_FN I32x16 six_bits(const char* p, int i) {
-  const I32x16 low = bit_and(shift_right(load_u32(p + i / 8 * kLine), i % 8 * 4), 15);
-  return bit_or(low, shift_left(bit_and(shift_right(load_u32(p + 2 * kLine), 2 * i), 3), 4));
+TM_FN void scale_bytes(F32x16 d, I32x16 bytes, F32x16* scales) {
+  for (int j = 0; j < 4; ++j) {
+    const F32x16 scale = to_float(bit_and(shift_right(bytes, 8 * j), 255));
+    scales[j] = mul(d, B::kHasMinimum ? scale : sub(scale, set1(ggml::scale_offset<B>())));
+  }
+}
+TM_FN void minimum_bytes(I32x16 bytes, I32x16* minimums) {
+  for (int j = 0; j < 2; ++j) minimums[j] = bit_and(shift_right(bytes, 8 * j), 0x00ff00ff);
 }
 
 template <class B>
@@ -70,47 +81,81 @@ TM_FN void load_scales(const char* block, Scales<B>& out) {
   using Panel = ggml::PanelBlock<B>;
   const char* p = block + Panel::kScales;
   const F32x16 d = load_f16(halves(block));
-  F32x16 m = set1(0);
-  if constexpr (B::kHasMinimum) m = sub(m, load_f16(halves(block + Panel::kMinimums)));
-  for (int s = 0; s < B::kSubBlocks; ++s) {
-    if constexpr (B::kSubScales == SubScales::kNone) {
-      out.scales[s] = d;
-      out.minimums[s] = m;
-    } else if constexpr (B::kSubScales == SubScales::kSixBits) {
-      const F32x16 scale = to_float(six_bits<B>(p, s));
-      out.scales[s] = mul(d, B::kHasMinimum ? scale : sub(scale, set1(ggml::scale_offset<B>())));
-      if constexpr (B::kHasMinimum) out.minimums[s] = mul(m, to_float(six_bits<B>(p, B::kSubBlocks + s)));
-    } else if constexpr (B::kHasMinimum) {
-      const I32x16 bytes = load_u8(p + s * kRows);
-      out.scales[s] = mul(d, to_float(bit_and(bytes, 15)));
-      out.minimums[s] = mul(m, to_float(shift_right(bytes, 4)));
-    } else {
+  if constexpr (B::kHasMinimum) out.minus_m = sub(set1(0), load_f16(halves(block + Panel::kMinimums)));
+  if constexpr (B::kSubScales == SubScales::kNone) {
+    out.scales[0] = d;
+  } else if constexpr (B::kSubScales == SubScales::kBytes) {
+    for (int s = 0; s < B::kSubBlocks; ++s)
       out.scales[s] = mul(d, load_i8(reinterpret_cast<const int8_t*>(p + s * kRows)));
+  } else if constexpr (B::kSubScales == SubScales::kNibbles) {
+    for (int l = 0; l < B::kSubBlocks / 4; ++l) {
+      const I32x16 line = line_of(p, l);
+      scale_bytes<B>(d, bit_and(line, 0x0f0f0f0f), out.scales + 4 * l);
+      minimum_bytes(bit_and(shift_right(line, 4), 0x0f0f0f0f), out.minimums + 2 * l);
     }
+  } else {
+    I32x16 values[4];  // 4 i + j in byte j
+    for (int i = 0; i < 2; ++i) {
+      const I32x16 line = line_of(p, i);
+      values[2 * i] = bit_and(line, 0x3f3f3f3f);
+      values[2 * i + 1] =
+          bit_or(bit_and(shift_right(line, 2), 0x30303030), bit_and(shift_right(line_of(p, 2), 4 * i), 0x0f0f0f0f));
+    }
+    for (int i = 0; i < B::kSubBlocks / 4; ++i) scale_bytes<B>(d, values[i], out.scales + 4 * i);
+    if constexpr (B::kHasMinimum)
+      for (int i = 0; i < 2; ++i) minimum_bytes(values[2 + i], out.minimums + 2 * i);
   }
 }
 
 // sum += sub-blocks of one unit, of one token. `sums`: that token's, of the unit's first sub-block.
 template <class B, int T>
-TM_FN F32x16 add_unit(F32x16 sum, const I32x16 (&codes)[kUnitFours], const F32x16* scales, const F32x16* minimums,
-                      const char* x, const float* sums) {
+TM_FN F32x16 add_unit(F32x16 sum, const I32x16 (&codes)[kUnitFours], const F32x16* scales, const char* x,
+                      const float* x_sums) {
   using Type = Traits<B>;
   constexpr int kFours = kUnitFours / Type::kUnitSubBlocks;
   for (int s = 0; s < Type::kUnitSubBlocks; ++s) {
     I32x16 ints = set1_u32(0);
-    if constexpr (Type::kOffset != 0) ints = set1_u32(load_four(reinterpret_cast<const char*>(sums + s * T)));
+    if constexpr (Type::kOffset != 0) ints = set1_u32(bits_from_float(x_sums[s * T]));
     ints = dot_codes<Type::kMaxCode, kFours>(ints, codes + s * kFours, x + 4 * kFours * s);
     sum = fma(scales[s], to_float(ints), sum);
-    if constexpr (B::kHasMinimum) sum = fma(minimums[s], set1(sums[s * T]), sum);
   }
   return sum;
 }
 
+// Token after token: loops would leave the sums in memory.
 template <class B, int T, int t = 0>
-TM_FN void add_units(F32x16 (&sums)[T], const I32x16 (&codes)[kUnitFours], const F32x16* scales, const F32x16* minimums,
-                     const char* x, const float* x_sums) {
-  sums[t] = add_unit<B, T>(sums[t], codes, scales, minimums, x + kUnit * t, x_sums + t);
-  if constexpr (t + 1 < T) add_units<B, T, t + 1>(sums, codes, scales, minimums, x, x_sums);
+TM_FN void add_units(F32x16 (&sums)[T], const I32x16 (&codes)[kUnitFours], const F32x16* scales, const char* x,
+                     const float* x_sums) {
+  sums[t] = add_unit<B, T>(sums[t], codes, scales, x + kUnit * t, x_sums + t);
+  if constexpr (t + 1 < T) add_units<B, T, t + 1>(sums, codes, scales, x, x_sums);
+}
+
+// total += d_x sum, the minimums taken off; of one token.
+template <class B, int T>
+TM_FN F32x16 close_block(const Scales<B>& scales, F32x16 sum, const float* x_scale, const float* x_sums, F32x16 total) {
+  if constexpr (B::kHasMinimum && B::kSubBlocks > 1) {
+    I32x16 ints = set1_u32(0);
+    for (int i = 0; i < B::kSubBlocks / 2; ++i)
+      ints = add_products_i16(ints, scales.minimums[i], bits_from_float(x_sums[i * T]));
+    sum = fma(scales.minus_m, to_float(ints), sum);
+  } else if constexpr (B::kHasMinimum) {
+    sum = fma(scales.minus_m, set1(*x_sums), sum);
+  }
+  return fma(set1(*x_scale), sum, total);
+}
+template <class B, int T, int t = 0>
+TM_FN void close_blocks(const Scales<B>& scales, const F32x16 (&sums)[T], const Inputs& in, F32x16 (&totals)[T]) {
+  totals[t] = close_block<B, T>(scales, sums[t], in.scales + t, in.sums + t, totals[t]);
+  if constexpr (t + 1 < T) close_blocks<B, T, t + 1>(scales, sums, in, totals);
+}
+
+// Blocks of one unit, where a token's sum need not live on.
+template <class B, int T, int t = 0>
+TM_FN void add_block(const Scales<B>& scales, const I32x16 (&codes)[kUnitFours], const Inputs& in,
+                     F32x16 (&totals)[T]) {
+  const F32x16 sum = add_unit<B, T>(set1(0), codes, scales.scales, in.x + kUnit * t, in.sums + t);
+  totals[t] = close_block<B, T>(scales, sum, in.scales + t, in.sums + t, totals[t]);
+  if constexpr (t + 1 < T) add_block<B, T, t + 1>(scales, codes, in, totals);
 }
 
 template <class B, int T>
@@ -118,33 +163,26 @@ TM_FN void multiply_block(const char* block, const Inputs& in, F32x16 (&totals)[
   using Type = Traits<B>;
   Scales<B> scales;
   load_scales<B>(block, scales);
-  F32x16 sums[T];
-  for (int t = 0; t < T; ++t) sums[t] = set1(0);
-  const char* p = block + Type::Panel::kCodes;
-  const char* x = in.x;
-  const float* x_sums = in.sums;
   I32x16 codes[kUnitFours];
+  const char* p = block + Type::Panel::kCodes;
   if constexpr (B::kValues == kUnit) {
     load_unit<B, T>(p, codes);
-    add_units<B, T>(sums, codes, scales.scales, scales.minimums, x, x_sums);
+    add_block<B, T>(scales, codes, in, totals);
   } else {
+    F32x16 sums[T];
+    for (int t = 0; t < T; ++t) sums[t] = set1(0);
+    const char* x = in.x;
+    const float* x_sums = in.sums;
 #pragma GCC unroll 1
     for (int s = 0; s < B::kSubBlocks; s += Type::kUnitSubBlocks) {
       load_unit<B, T>(p, codes);
-      add_units<B, T>(sums, codes, scales.scales + s, scales.minimums + s, x, x_sums);
+      add_units<B, T>(sums, codes, scales.scales + s, x, x_sums);
       p += Type::Panel::kUnitBytes;
       x += kUnit * T;
-      x_sums += Type::kUnitSubBlocks * T;
+      if constexpr (Type::kOffset != 0) x_sums += Type::kUnitSubBlocks * T;
     }
+    close_blocks<B, T>(scales, sums, in, totals);
   }
-  for (int t = 0; t < T; ++t) totals[t] = fma(set1(in.scales[t]), sums[t], totals[t]);
-}
-
-template <class B, int R, int T, int r = 0>
-TM_FN void multiply_panel_blocks(Cursor<R>& at, const Inputs& in, F32x16 (&totals)[R][T]) {
-  multiply_block<B, T>(at.w[r], in, totals[r]);
-  at.w[r] += ggml::PanelBlock<B>::kBytes;
-  if constexpr (r + 1 < R) multiply_panel_blocks<B, R, T, r + 1>(at, in, totals);
 }
 
 template <class B>
@@ -152,15 +190,21 @@ struct Decoder : PlainDecoder {
   static constexpr bool kBlocks = true;
   static constexpr int kStep = B::kValues, kLineBytes = ggml::PanelBlock<B>::kBytes;
   static constexpr int64_t kXElementBytes = 1;
+  // Integer sums of one panel's blocks depend on each other in nothing, and one stream is what is fetched ahead best.
+  // (Tried: 2 and 4 panels at once; up to half the speed with one token.)
+  static constexpr int max_panels(int) { return 1; }
   template <int R, int T>
   TM_FN void multiply_blocks(const MultiplyArgs& args, int64_t token, Cursor<R>& at, F32x16 (&totals)[R][T]) {
+    constexpr int kInputSums = ggml::PanelBlock<B>::kInputSums;
     const int64_t first_group = token * args.n_groups;
-    Inputs in{at.x, args.row_scales + first_group, args.group_sums + first_group * B::kSubBlocks};
+    Inputs in{at.x, args.row_scales + first_group, args.group_sums + first_group * kInputSums};
+    const char* block = at.w[0];
     for (int64_t g = 0; g < args.n_groups; ++g) {
-      multiply_panel_blocks<B, R, T>(at, in, totals);
+      multiply_block<B, T>(block, in, totals[0]);
+      block += kLineBytes;
       in.x += B::kValues * T;
       in.scales += T;
-      in.sums += B::kSubBlocks * T;
+      in.sums += kInputSums * T;
     }
   }
 };
@@ -182,26 +226,42 @@ TM_FN float quantize_block(const float* x, int8_t* q) {
   return B::kValues == 32 ? f16_to_float(f16_from_float(amax / 127)) : 1 / inverse;
 }
 
-// Lines are of kUnit inputs here. A chunk's scales are [blocks][tokens of the chunk], its sums [sub-blocks][tokens]:
-// floats where there are minimums to multiply, elsewhere the bits of the int32 that a sub-block's sum begins with.
+template <class B>
+TM_FN int32_t sum_of(const int8_t* q) {
+  int32_t sum = 0;
+  for (int k = 0; k < B::kSub; ++k) sum += q[k];
+  return sum;
+}
+// Sum i of a block's (schemes/ggml/panel.h), as bits.
+template <class B>
+TM_FN float input_sum(const int8_t* q, int i) {
+  if constexpr (!B::kHasMinimum) {
+    return float_from_bits(static_cast<uint32_t>(-Traits<B>::kOffset * sum_of<B>(q + i * B::kSub)));
+  } else if constexpr (B::kSubBlocks == 1) {
+    return static_cast<float>(sum_of<B>(q));
+  } else {
+    const int8_t* first = q + (i / 2 * 4 + i % 2) * B::kSub;
+    const auto low = static_cast<uint16_t>(sum_of<B>(first)),
+               high = static_cast<uint16_t>(sum_of<B>(first + 2 * B::kSub));
+    return float_from_bits(static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 16);
+  }
+}
+
+// Lines are of kUnit inputs here. A chunk's scales are [blocks][tokens of the chunk], its sums [their sums][tokens].
 template <class B>
 void prepare(const PrepareArgs& args) {
-  using Type = Traits<B>;
+  constexpr int kInputSums = ggml::PanelBlock<B>::kInputSums;
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
     const int64_t chunk = t / kChunkTokens * kChunkTokens, left = args.n_tokens - chunk, token = t - chunk;
     const int64_t width = left < kChunkTokens ? left : kChunkTokens;
     char* lines = args.values + chunk * input_bytes(args.in, 1) + token * kUnit;
     float* scales = args.row_scales + chunk * args.n_groups + token;
-    float* sums = args.group_sums + chunk * args.n_groups * B::kSubBlocks + token;
+    float* sums = args.group_sums + chunk * args.n_groups * kInputSums + token;
     for (int64_t b = 0; b < args.n_groups; ++b) {
       int8_t q[B::kValues];
       scales[b * width] = quantize_block<B>(args.x + t * args.in + b * B::kValues, q);
       for (int k = 0; k < B::kValues; k += kUnit, lines += width * kUnit) __builtin_memcpy(lines, q + k, kUnit);
-      for (int s = 0; s < B::kSubBlocks; ++s, sums += width) {
-        int32_t sum = 0;
-        for (int k = 0; k < B::kSub; ++k) sum += q[s * B::kSub + k];
-        *sums = B::kHasMinimum ? static_cast<float>(sum) : float_from_bits(static_cast<uint32_t>(-Type::kOffset * sum));
-      }
+      for (int i = 0; i < kInputSums; ++i, sums += width) *sums = input_sum<B>(q, i);
     }
   }
 }

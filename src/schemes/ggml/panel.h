@@ -1,13 +1,23 @@
 // ggml's blocks as kernels read them: panels of 16 rows (schemes/tile.h), of the same bytes as the rows' blocks. The
 // blocks of a panel lie in order; one block of 16 rows is
 //   d          f16[16 rows], types with minimums: then m f16[16 rows], as it is taken off
-//   scales     of sub-blocks, K types
-//     kBytes     [sub-blocks][16 rows] bytes: q6_K its scale, q2_K scale | minimum << 4
-//     kSixBits   16 values a row (q3_K: scales; q4_K, q5_K: 8 scales, 8 minimums), three lines: the low four bits of
-//                values 0-7, those of 8-15, the upper two of all
+//   scales     of sub-blocks, K types, in lines
+//     kBytes     q6_K: [sub-blocks][16 rows] bytes
+//     kNibbles   q2_K: four lines, scale | minimum << 4 of sub-block 4 l + j in byte j of line l
+//     kSixBits   16 values a row (q3_K: scales; q4_K, q5_K: 8 scales, 8 minimums) in three lines. Byte j of
+//                  the first   value j, and in its upper two bits those of value 4 + j
+//                  the second  likewise values 8 + j and 12 + j
+//                  the third   the lower four bits of value 4 + j, and above them those of value 12 + j
 //   codes      for each 32 k's a plane of the codes' upper bits, if any, and one of their lower bits
-// A line is u32[16 rows]. A plane of b bits is b lines: code k = 4 v + j lies in byte j of line v b / 8, from bit v b %
-// 8 on. So a shift and a mask give four k's of 16 rows, in the inputs' own order, as vpdpbusd multiplies them.
+// A line is u32[16 rows]. A plane of b bits is b lines: code k = 4 v + j lies in byte j of line v b / 8, from bit
+// v b % 8 on. So a shift and a mask give four k's of 16 rows, in the inputs' own order, as vpdpbusd multiplies them.
+//
+// Prepared inputs of a chunk of tokens: int8 [in / 32][tokens of the chunk][32], scales f32 [blocks][tokens], and sums
+// [blocks][their number][tokens], int32 unless said otherwise:
+//   K types with minimums   two sub-blocks' sums in halves of 16 bits, 4 l + j and 4 l + j + 2 (j = 0, 1 for each l):
+//                           the minimums of those two are what a mask takes from a line of bytes
+//   others with minimums    a block's sum in f32
+//   others                  of each sub-block: what its sum of products begins with, as its codes have an offset
 #pragma once
 #include "schemes/ggml/blocks.h"
 
@@ -22,13 +32,14 @@ template <class B>
 struct PanelBlock {
   static constexpr int kMinimums = 2 * kRows;  // offset of m
   static constexpr int kScales = B::kHasMinimum ? 4 * kRows : 2 * kRows;
-  static constexpr int kScaleBytes = B::kSubScales == SubScales::kBytes     ? B::kSubBlocks * kRows
+  static constexpr int kScaleBytes = B::kSubScales == SubScales::kNone      ? 0
                                      : B::kSubScales == SubScales::kSixBits ? kSixBitLines * kLine
-                                                                            : 0;
+                                                                            : B::kSubBlocks * kRows;
   static constexpr int kCodes = kScales + kScaleBytes;
   static constexpr int kUnitBytes = (B::kHighBits + B::kLowBits) * kLine;
   static constexpr int kBytes = kCodes + B::kValues / kUnit * kUnitBytes;
   static_assert(kBytes == kRows * B::kBytes);
+  static constexpr int kInputSums = B::kHasMinimum && B::kSubBlocks > 1 ? B::kSubBlocks / 2 : B::kSubBlocks;
 };
 
 static inline uint32_t load_word(const uint8_t* p) {
@@ -76,16 +87,19 @@ static inline int32_t& six_bits(typename B::Decoded& block, int i) {
 template <class B>
 static inline void put_scales(typename B::Decoded& block, int row, uint8_t* scales) {
   if constexpr (B::kSubScales == SubScales::kBytes) {
+    for (int s = 0; s < B::kSubBlocks; ++s) scales[s * kRows + row] = static_cast<uint8_t>(block.scales[s]);
+  } else if constexpr (B::kSubScales == SubScales::kNibbles) {
     for (int s = 0; s < B::kSubBlocks; ++s)
-      scales[s * kRows + row] = static_cast<uint8_t>(block.scales[s] | (B::kHasMinimum ? block.mins[s] << 4 : 0));
+      scales[s / 4 * kLine + 4 * row + s % 4] = static_cast<uint8_t>(block.scales[s] | block.mins[s] << 4);
   } else if constexpr (B::kSubScales == SubScales::kSixBits) {
-    uint32_t words[kSixBitLines] = {};
-    for (int i = 0; i < 16; ++i) {
-      const auto value = static_cast<uint32_t>(six_bits<B>(block, i) + scale_offset<B>());
-      words[i / 8] |= (value & 15) << (i % 8 * 4);
-      words[2] |= value >> 4 << 2 * i;
+    uint8_t* lines = scales + 4 * row;
+    for (int j = 0; j < 4; ++j) {
+      int value[4];
+      for (int i = 0; i < 4; ++i) value[i] = six_bits<B>(block, 4 * i + j) + scale_offset<B>();
+      lines[j] = static_cast<uint8_t>(value[0] | value[1] >> 4 << 6);
+      lines[kLine + j] = static_cast<uint8_t>(value[2] | value[3] >> 4 << 6);
+      lines[2 * kLine + j] = static_cast<uint8_t>((value[1] & 15) | (value[3] & 15) << 4);
     }
-    for (int line = 0; line < kSixBitLines; ++line) store_word(scales + line * kLine + 4 * row, words[line]);
   }
 }
 
@@ -93,16 +107,19 @@ template <class B>
 static inline void get_scales(const uint8_t* scales, int row, typename B::Decoded& block) {
   for (int s = 0; s < B::kSubBlocks; ++s) block.scales[s] = block.mins[s] = 1;
   if constexpr (B::kSubScales == SubScales::kBytes) {
+    for (int s = 0; s < B::kSubBlocks; ++s) block.scales[s] = static_cast<int8_t>(scales[s * kRows + row]);
+  } else if constexpr (B::kSubScales == SubScales::kNibbles) {
     for (int s = 0; s < B::kSubBlocks; ++s) {
-      const uint8_t byte = scales[s * kRows + row];
-      block.scales[s] = B::kHasMinimum ? byte & 15 : static_cast<int8_t>(byte);
+      const uint8_t byte = scales[s / 4 * kLine + 4 * row + s % 4];
+      block.scales[s] = byte & 15;
       block.mins[s] = byte >> 4;
     }
   } else if constexpr (B::kSubScales == SubScales::kSixBits) {
-    for (int i = 0; i < 16; ++i) {
-      const uint32_t low = load_word(scales + i / 8 * kLine + 4 * row) >> (i % 8 * 4) & 15;
-      const uint32_t high = load_word(scales + 2 * kLine + 4 * row) >> 2 * i & 3;
-      six_bits<B>(block, i) = static_cast<int32_t>(low | high << 4) - scale_offset<B>();
+    const uint8_t* lines = scales + 4 * row;
+    for (int j = 0; j < 4; ++j) {
+      const int first = lines[j], second = lines[kLine + j], low = lines[2 * kLine + j];
+      const int value[4] = {first & 63, (low & 15) | first >> 6 << 4, second & 63, low >> 4 | second >> 6 << 4};
+      for (int i = 0; i < 4; ++i) six_bits<B>(block, 4 * i + j) = value[i] - scale_offset<B>();
     }
   }
 }
