@@ -9,6 +9,7 @@
 //     Group load_group(args, row, group);  F32x16 close_group(group, of_x, sum, total)
 //     kGroupInput   which of MultiplyArgs' [n_tokens, n_groups] is of_x; nullptr: none
 //   kBlocks       instead of all of these: multiply_blocks<R, T>(args, token, cursor, totals) walks the panels itself
+//   max_panels(n_tokens)                                        multiplied together, at most
 //   F32x16 finish(total, args, row, token)                      scales of the output
 // One order of accumulation: an output is one chain over k (per group, then over groups), whatever the batch, the
 // range.

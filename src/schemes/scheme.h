@@ -82,7 +82,8 @@ struct PreparedInput {
   int64_t n_tokens = 0, in = 0;
   char* values = nullptr;       // as the kernel of this ISA wants them: schemes/tile.h
   float* row_scales = nullptr;  // [n_tokens] or [n_tokens, n_groups], schemes with quantized activations; else nullptr
-  // [n_tokens, n_groups], schemes whose codes are off by a constant (zero points): sums of the values as multiplied
+  // [n_tokens, n_groups], schemes whose codes are off by a constant (zero points): sums of the values as multiplied.
+  // ggml's blocks have scales and sums in an order of their own, and some sums in integers (schemes/ggml/panel.h).
   float* group_sums = nullptr;
   // schemes/stacked_scheme.h: of each part, instead. Not in the arena, which many inputs share one after the other.
   struct Part {

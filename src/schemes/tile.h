@@ -8,6 +8,7 @@
 // Inputs: chunks of kChunkTokens tokens, the last as narrow as it is. A chunk is one sequential stream, too:
 //   [in_padded * element bytes / 64][tokens of the chunk][64 bytes]
 // so that the tokens that are multiplied together lie at fixed distances, and each cache line is one token's.
+// ggml's blocks have scales between the values and lines of 32 bytes: schemes/ggml/panel.h.
 #pragma once
 #include <stdint.h>
 

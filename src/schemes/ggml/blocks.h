@@ -87,10 +87,8 @@ static inline void nibbles16(const uint8_t* q, uint8_t less, Bytes16 low, Bytes1
   memcpy(&packed, q, 16);
   low = ((packed & bytes16(15)) | low) - less;
   high = ((packed >> 4) | high) - less;
-  // One store: two, which the kernels would load as one, could not be forwarded.
-  const auto all = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18,
-                                           19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
-  memcpy(codes, &all, 32);
+  memcpy(codes, &low, 16);
+  memcpy(codes + 16, &high, 16);
 }
 static inline void five_bits(const uint8_t* fifth, const uint8_t* q, uint8_t less, int8_t* codes) {
   nibbles16(q, less, fifth_bits(fifth), fifth_bits(fifth + 2), codes);
