@@ -136,7 +136,8 @@ TEST(GgufVocabularyOf, DigitsAndBytesBecomeSmollm) {
   EXPECT_EQ(w.differences, Sentences{});
   const Tokenizer original = Tokenizer::parse(tokenizer.dump(), "", kPath);
   const Tokenizer back = Tokenizer::from_gguf(w.vocabulary, "t.gguf");
-  for (const Json& one : text_golden("tokenizer_tiny_gpt2.json")["encode"]) {
+  const Json golden = text_golden("tokenizer_tiny_gpt2.json");
+  for (const Json& one : golden["encode"]) {
     const auto text = one["text"].get<std::string>();
     EXPECT_EQ(back.encode(text, true), original.encode(text, true)) << testing::PrintToString(text);
   }
