@@ -1,0 +1,34 @@
+// What the attention kernels share.
+#pragma once
+#include "kernels/cuda/kv_access.cuh"
+
+namespace trimeter::cuda {
+
+struct AttentionArgs {
+  const float* qkv;
+  float* out;
+  StepView step;
+  CacheView cache;
+  int n_heads, group;  // query heads, of a KV head
+  float scale;         // of scores: log2(e) / sqrt(head_dim), softmax is in powers of two
+  int n_splits;
+  float *partial_out, *partial_stats;  // [seq][head][split][head_dim], [...][2]: maximum and sum
+
+  __device__ const float* q(int64_t row, int head) const {
+    return qkv + (row * (n_heads + 2 * cache.n_kv_heads) + head) * cache.head_dim;
+  }
+  __device__ const int32_t* table(int seq) const { return step.block_tables + seq * step.table_stride; }
+};
+
+// A sequence with one row is a decode kernel's, one with more a prefill kernel's.
+__device__ __forceinline__ int rows_of(const StepView& step, int seq) {
+  return step.row_begin[seq + 1] - step.row_begin[seq];
+}
+
+inline constexpr float kLog2E = 1.4426950408889634f;
+
+void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream);
+void launch_prefill(const AttentionArgs& args, DType dtype, cudaStream_t stream);
+void launch_plain(const AttentionArgs& args, DType dtype, cudaStream_t stream);
+
+}  // namespace trimeter::cuda

@@ -1,0 +1,351 @@
+// Attention of one row of a sequence over its whole context. A CTA has eight query heads at most of one KV head and one
+// split of the context; a warp walks its tiles of 16 tokens, each copied once into the warp's own ring in shared
+// memory.
+//   scores^T [16 tokens, 8 heads] = K [16, head_dim] q^T,  out^T [head_dim, 8 heads] += V^T [head_dim, 16] weights^T
+// q and the weights are multiplied as two 16-bit floats each, their rounding and what it lost, so that only the cache's
+// own rounding shows. Splits are merged by a second kernel. Traffic: the cache once for every eight heads of a group.
+#include <cmath>
+
+#include "kernels/cuda/attention_args.cuh"
+#include "kernels/cuda/launch.h"
+
+namespace trimeter::cuda {
+namespace {
+
+constexpr int kWarps = 4, kHeads = 8, kTile = 16;
+constexpr int kRingBytes = 24 << 10;  // of a warp: two CTAs fit a multiprocessor
+
+template <class Kv, int kHeadDim>
+struct Config {
+  static constexpr int kElementBytes = sizeof(typename Kv::Element);
+  static constexpr int kRowBytes = kHeadDim * kElementBytes, kRowPieces = kRowBytes / 16;
+  static constexpr int kHalfBytes = kTile * kRowBytes;
+  static constexpr int kTileBytes = 2 * kHalfBytes;
+  static constexpr int kStages = kRingBytes / kTileBytes < 6 ? kRingBytes / kTileBytes : 6;
+  static constexpr int kSharedBytes = kWarps * kStages * kTileBytes;
+  static constexpr int kSteps = kHeadDim / 16;
+};
+
+__device__ __forceinline__ uint32_t transpose8x8(uint32_t pair) {
+  uint32_t out;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
+  return out;
+}
+__device__ __forceinline__ void ldmatrix_trans(uint32_t (&out)[4], const void* shared) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(shared_address(shared))
+               : "memory");
+}
+// low + high of 16-bit floats: `high` is what `low` lost.
+template <class Kv>
+__device__ __forceinline__ void split_pair(float x, float y, uint32_t& main, uint32_t& rest) {
+  using T = typename Kv::Operand;
+  const T x_main = T(x), y_main = T(y);
+  main = Kv::pack(x, y);
+  rest = Kv::pack(x - float(x_main), y - float(y_main));
+}
+
+template <class Kv, int kHeadDim>
+struct Warp {
+  using C = Config<Kv, kHeadDim>;
+  using Operand = typename Kv::Operand;
+
+  const AttentionArgs& args;
+  char* ring;
+  const int32_t* table;
+  int kv_head, lane, g, q, n_context;
+
+  // Tokens' pieces lie so that the rows which one instruction reads fall into different banks.
+  static __device__ int offset(int token, int piece) {
+    const int swizzle = ((token ^ (token >> 1)) & 1) << 2 | ((token >> 2) & 1) << 1 | ((token >> 1) & 1);
+    return token * C::kRowBytes + ((piece ^ (swizzle & (C::kRowPieces - 1))) << 4);
+  }
+
+  __device__ void load(char* to, int64_t block, int tile) const {
+    const int slot = tile * kTile % args.cache.block_size;
+    const char* k = args.cache.k(block, kv_head) + slot * C::kRowBytes;
+    const char* v = args.cache.v(block, kv_head) + slot * C::kRowBytes;
+#pragma unroll
+    for (int i = 0; i < C::kHalfBytes / 512; i++) {
+      const int at = i * 32 + lane, token = at / C::kRowPieces, piece = at % C::kRowPieces;
+      // What no one wrote may be NaN, which a weight of 0 does not silence.
+      const int bytes = tile * kTile + token < n_context ? 16 : 0;
+      cp_async16(to + offset(token, piece), k + at * 16, bytes);
+      cp_async16(to + C::kHalfBytes + offset(token, piece), v + at * 16, bytes);
+    }
+  }
+
+  // The B fragments of q: head g, and the channels that a lane's pieces of K hold.
+  __device__ void load_query(const float* q_head, bool any, uint32_t (&main)[C::kSteps][2],
+                             uint32_t (&rest)[C::kSteps][2]) const {
+#pragma unroll
+    for (int step = 0; step < C::kSteps; step++)
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const int channel = C::kElementBytes == 2 ? step / 2 * 32 + 8 * q + step % 2 * 4 + 2 * r
+                                                  : step / 4 * 64 + 16 * q + step % 4 * 4 + 2 * r;
+        const float2 pair = any ? *reinterpret_cast<const float2*>(q_head + channel) : make_float2(0, 0);
+        split_pair<Kv>(pair.x * args.scale, pair.y * args.scale, main[step][r], rest[step][r]);
+      }
+  }
+
+  __device__ void scores(const char* k, const uint32_t (&main)[C::kSteps][2], const uint32_t (&rest)[C::kSteps][2],
+                         float (&s)[4]) const {
+    float low[4] = {};
+#pragma unroll
+    for (int run = 0; run < C::kRowBytes / 64; run++) {
+      const uint4 top = *reinterpret_cast<const uint4*>(k + offset(g, run * 4 + q));
+      const uint4 bottom = *reinterpret_cast<const uint4*>(k + offset(g + 8, run * 4 + q));
+      const uint32_t words[2][4] = {{top.x, top.y, top.z, top.w}, {bottom.x, bottom.y, bottom.z, bottom.w}};
+      if constexpr (C::kElementBytes == 2) {
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          const uint32_t a[4] = {words[0][2 * j], words[1][2 * j], words[0][2 * j + 1], words[1][2 * j + 1]};
+          mma(s, a, main[run * 2 + j], Operand{});
+          mma(low, a, rest[run * 2 + j], Operand{});
+        }
+      } else {
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+          uint32_t a[4];
+          Kv::widen4(words[0][j], a[0], a[2]);
+          Kv::widen4(words[1][j], a[1], a[3]);
+          mma(s, a, main[run * 4 + j], Operand{});
+          mma(low, a, rest[run * 4 + j], Operand{});
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) s[i] += low[i];
+  }
+
+  // Adds V^T weights^T. Row g (and g + 8) of tile t of `out` is channel channel_of(t, g) (and + 1 or + 8).
+  __device__ void add_values(const char* v, const uint32_t (&main)[2], const uint32_t (&rest)[2],
+                             float (&out)[C::kSteps][4]) const {
+    if constexpr (C::kElementBytes == 2) {
+#pragma unroll
+      for (int t = 0; t < C::kSteps; t++) {
+        uint32_t a[4];
+        ldmatrix_trans(a, v + offset(lane / 16 * 8 + lane % 8, t * 2 + lane / 8 % 2));
+        mma(out[t], a, main, Operand{});
+        mma(out[t], a, rest, Operand{});
+      }
+    } else {
+#pragma unroll
+      for (int run = 0; run < kHeadDim / 32; run++) {
+        uint32_t words[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+          words[i] =
+              *reinterpret_cast<const uint32_t*>(v + offset(2 * q + i / 2 * 8 + i % 2, run * 2 + g / 4) + g % 4 * 4);
+        uint32_t a[2][4];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {  // tokens 2 q, 2 q + 1 and 2 q + 8, 2 q + 9
+          Kv::widen4(__byte_perm(words[2 * half], words[2 * half + 1], 0x5140), a[0][2 * half], a[0][2 * half + 1]);
+          Kv::widen4(__byte_perm(words[2 * half], words[2 * half + 1], 0x7362), a[1][2 * half], a[1][2 * half + 1]);
+        }
+#pragma unroll
+        for (int t = 0; t < 2; t++) {
+          mma(out[run * 2 + t], a[t], main, Operand{});
+          mma(out[run * 2 + t], a[t], rest, Operand{});
+        }
+      }
+    }
+  }
+  __device__ int channel_of(int t, int high) const {
+    return C::kElementBytes == 2 ? t * 16 + g + 8 * high : t / 2 * 32 + 4 * g + t % 2 * 2 + high;
+  }
+};
+
+template <class Kv, int kHeadDim>
+__global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
+  using C = Config<Kv, kHeadDim>;
+  extern __shared__ __align__(128) char decode_shared[];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, seq = blockIdx.z, split = blockIdx.x;
+  if (rows_of(args.step, seq) != 1) return;
+  const int64_t row = args.step.row_begin[seq];
+  const int head_groups = (args.group + kHeads - 1) / kHeads;
+  const int kv_head = blockIdx.y / head_groups, first = blockIdx.y % head_groups * kHeads;
+  const int n_heads = min(kHeads, args.group - first), first_head = kv_head * args.group + first;
+  const int n_context = args.step.positions[row] + 1;
+  const int n_tiles = (n_context + kTile - 1) / kTile, tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
+  const int begin = split * tiles_of_split, end = min(begin + tiles_of_split, n_tiles);
+  if (begin >= end && split > 0) return;
+
+  Warp<Kv, kHeadDim> w{args,
+                       decode_shared + warp * C::kStages * C::kTileBytes,
+                       args.table(args.step.seq_of_row[row]),
+                       kv_head,
+                       lane,
+                       lane / 4,
+                       lane % 4,
+                       n_context};
+  const int g = w.g, q = w.q;
+  // The blocks of the warp's next 32 tiles, one a lane.
+  int ids_from = begin + warp, ids = 0;
+  const auto fetch_ids = [&](int from) {
+    ids_from = from;
+    const int tile = from + lane * kWarps;
+    ids = tile < end ? w.table[tile * kTile / args.cache.block_size] : 0;
+  };
+  fetch_ids(begin + warp);
+  const auto load = [&](int slot, int tile) {
+    if (tile < end) {
+      if (tile - ids_from >= 32 * kWarps) fetch_ids(tile);
+      w.load(w.ring + slot * C::kTileBytes, __shfl_sync(0xffffffffu, ids, (tile - ids_from) / kWarps), tile);
+    }
+    cp_async_commit();
+  };
+  for (int s = 0; s < C::kStages - 1; s++) load(s, begin + warp + s * kWarps);
+
+  uint32_t query[C::kSteps][2], query_rest[C::kSteps][2];
+  w.load_query(args.q(row, first_head + min(g, n_heads - 1)), g < n_heads, query, query_rest);
+  float out[C::kSteps][4] = {}, largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
+  int slot = 0;
+  for (int tile = begin + warp; tile < end; tile += kWarps) {
+    cp_async_wait<C::kStages - 2>();
+    __syncwarp();
+    float k_scales[2] = {args.cache.k_scale, args.cache.k_scale}, v_scales[2] = {1, 1};
+    if constexpr (Kv::kTokenScales) {
+      const int64_t block = w.table[tile * kTile / args.cache.block_size];
+      const int at = tile * kTile % args.cache.block_size + g;
+      const auto* k = reinterpret_cast<const __half*>(args.cache.k(block, kv_head) + args.cache.scales_at);
+      const auto* v = reinterpret_cast<const __half*>(args.cache.v(block, kv_head) + args.cache.scales_at);
+#pragma unroll
+      for (int r = 0; r < 2; r++) k_scales[r] = __half2float(k[at + 8 * r]), v_scales[r] = __half2float(v[at + 8 * r]);
+    }
+    load(slot == 0 ? C::kStages - 1 : slot - 1, tile + (C::kStages - 1) * kWarps);
+    const char* from = w.ring + slot * C::kTileBytes;
+    slot = slot + 1 == C::kStages ? 0 : slot + 1;
+
+    float s[4] = {};  // tokens g, g + 8 by heads 2 q, 2 q + 1
+    w.scores(from, query, query_rest, s);
+    float most[2] = {largest[0], largest[1]};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      s[i] = tile * kTile + g + i / 2 * 8 < n_context ? s[i] * k_scales[i / 2] : -INFINITY;
+      most[i % 2] = fmaxf(most[i % 2], s[i]);
+    }
+#pragma unroll
+    for (int e = 0; e < 2; e++)
+#pragma unroll
+      for (int step = 4; step <= 16; step *= 2) most[e] = fmaxf(most[e], __shfl_xor_sync(0xffffffffu, most[e], step));
+    if (__any_sync(0xffffffffu, most[0] != largest[0] || most[1] != largest[1])) {
+      const float keep[2] = {exp2f(largest[0] - most[0]), exp2f(largest[1] - most[1])};
+#pragma unroll
+      for (int e = 0; e < 2; e++) largest[e] = most[e], sum[e] *= keep[e];
+#pragma unroll
+      for (int t = 0; t < C::kSteps; t++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) out[t][i] *= keep[i % 2];
+    }
+    uint32_t weights[2], weights_rest[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const float first_weight = exp2f(s[2 * r] - most[0]), second_weight = exp2f(s[2 * r + 1] - most[1]);
+      sum[0] += first_weight;
+      sum[1] += second_weight;
+      const float v_scale = tile * kTile + g + 8 * r < n_context ? v_scales[r] : 0.0f;
+      uint32_t main, rest;
+      split_pair<Kv>(first_weight * v_scale, second_weight * v_scale, main, rest);
+      weights[r] = transpose8x8(main);
+      weights_rest[r] = transpose8x8(rest);
+    }
+    w.add_values(from + C::kHalfBytes, weights, weights_rest, out);
+    __syncwarp();
+  }
+  cp_async_wait<0>();
+
+  // The warps' sums meet in shared memory: [warp][head][head_dim + 2].
+  __syncthreads();
+  constexpr int kStride = kHeadDim + 2;
+  float* sums = reinterpret_cast<float*>(decode_shared);
+  static_assert(kWarps * kHeads * kStride * 4 <= C::kSharedBytes);
+#pragma unroll
+  for (int e = 0; e < 2; e++) {
+#pragma unroll
+    for (int step = 4; step <= 16; step *= 2) sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], step);
+    float* mine = sums + (warp * kHeads + 2 * q + e) * kStride;
+#pragma unroll
+    for (int t = 0; t < C::kSteps; t++) {
+      mine[w.channel_of(t, 0)] = out[t][e];
+      mine[w.channel_of(t, 1)] = out[t][2 + e];
+    }
+    if (g == 0) mine[kHeadDim] = largest[e], mine[kHeadDim + 1] = sum[e];
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < n_heads * kHeadDim; i += 32 * kWarps) {
+    const int h = i / kHeadDim, channel = i % kHeadDim;
+    float most = -INFINITY, total = 0, value = 0;
+    for (int j = 0; j < kWarps; j++) most = fmaxf(most, sums[(j * kHeads + h) * kStride + kHeadDim]);
+    for (int j = 0; j < kWarps; j++) {
+      const float* theirs = sums + (j * kHeads + h) * kStride;
+      const float keep = theirs[kHeadDim] == -INFINITY ? 0.0f : exp2f(theirs[kHeadDim] - most);
+      total += keep * theirs[kHeadDim + 1];
+      value += keep * theirs[channel];
+    }
+    if (args.n_splits == 1) {
+      args.out[(row * args.n_heads + first_head + h) * kHeadDim + channel] =
+          n_context > 0 ? value / total * args.cache.v_scale : 0.0f;
+    } else {
+      const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + first_head + h) * args.n_splits + split;
+      args.partial_out[at * kHeadDim + channel] = value;
+      if (channel == 0) args.partial_stats[2 * at] = most, args.partial_stats[2 * at + 1] = total;
+    }
+  }
+}
+
+// One head of one sequence by a CTA of head_dim threads.
+__global__ void attention_merge_kernel(const __grid_constant__ AttentionArgs args) {
+  const int seq = blockIdx.y, head = blockIdx.x, channel = threadIdx.x, head_dim = args.cache.head_dim;
+  if (rows_of(args.step, seq) != 1) return;
+  const int64_t row = args.step.row_begin[seq];
+  const int n_context = args.step.positions[row] + 1, n_tiles = (n_context + kTile - 1) / kTile;
+  const int tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
+  const int used = n_context > 0 ? (n_tiles + tiles_of_split - 1) / tiles_of_split : 0;
+  const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + head) * args.n_splits;
+  float most = -INFINITY, total = 0, value = 0;
+  for (int s = 0; s < used; s++) most = fmaxf(most, args.partial_stats[2 * (at + s)]);
+#pragma unroll 4
+  for (int s = 0; s < used; s++) {
+    const float keep = exp2f(args.partial_stats[2 * (at + s)] - most);
+    total += keep * args.partial_stats[2 * (at + s) + 1];
+    value += keep * args.partial_out[(at + s) * head_dim + channel];
+  }
+  args.out[(row * args.n_heads + head) * head_dim + channel] = used > 0 ? value / total * args.cache.v_scale : 0.0f;
+}
+
+template <class Kv, int kHeadDim>
+void launch(const AttentionArgs& args, cudaStream_t stream) {
+  using C = Config<Kv, kHeadDim>;
+  static const bool raised = [] {
+    cudaFuncSetAttribute(attention_decode_kernel<Kv, kHeadDim>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         C::kSharedBytes);
+    return true;
+  }();
+  static_cast<void>(raised);
+  const dim3 grid(static_cast<unsigned>(args.n_splits),
+                  static_cast<unsigned>(args.cache.n_kv_heads * ceil_div(args.group, kHeads)),
+                  static_cast<unsigned>(args.step.n_seqs));
+  attention_decode_kernel<Kv, kHeadDim><<<grid, 32 * kWarps, C::kSharedBytes, stream>>>(args);
+  if (args.n_splits > 1)
+    attention_merge_kernel<<<dim3(args.n_heads, static_cast<unsigned>(args.step.n_seqs)), kHeadDim, 0, stream>>>(args);
+  check_launch("attention_decode");
+}
+
+}  // namespace
+
+void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
+  with_kv(dtype, [&](auto tag) {
+    using Kv = decltype(tag);
+    if constexpr (sizeof(typename Kv::Element) < 4) {
+      if (args.cache.head_dim == 64)
+        launch<Kv, 64>(args, stream);
+      else
+        launch<Kv, 128>(args, stream);
+    }
+  });
+}
+
+}  // namespace trimeter::cuda

@@ -1,0 +1,180 @@
+#include <algorithm>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/lt_matmul.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/stream_matmul.h"
+
+namespace trimeter::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+// Widened rows, and sums of int8, at a time: they stay in the L2 cache between the kernel that writes them and the
+// next.
+constexpr int64_t kPieceBytes = 32 << 20;
+
+__global__ void add_bias_kernel(const float* bias, int64_t n, float* y, int64_t ldy) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (row >= n) return;
+  y[blockIdx.y * ldy + row] += bias[row];
+}
+
+// y (+)= token scale * (row scale * integers) + bias
+struct ScaleArgs {
+  const int32_t* integers;
+  const float *token_scales, *row_scales, *bias;
+  float token_scale;
+  bool per_row, accumulate;
+  int64_t n, ldy;
+};
+__global__ void scale_kernel(ScaleArgs args, float* y) {
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, token = blockIdx.y;
+  if (row >= args.n) return;
+  const float token_scale = args.token_scales != nullptr ? args.token_scales[token] : args.token_scale;
+  const float product =
+      token_scale * (args.row_scales[args.per_row ? row : 0] * static_cast<float>(args.integers[token * args.n + row]));
+  const float value = product + (args.bias != nullptr ? args.bias[row] : 0.0f);
+  float* to = y + token * args.ldy + row;
+  *to = args.accumulate ? *to + value : value;
+}
+
+__global__ void fill_kernel(float* to, int64_t n, const float* value, float constant) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < n) to[i] = value != nullptr ? *value : constant;
+}
+const float* filled(char*& room, int64_t n, const float* value, float constant, cudaStream_t stream) {
+  float* to = reinterpret_cast<float*>(room);
+  room += round_up(n * 4, 256);
+  fill_kernel<<<static_cast<unsigned>(ceil_div(n, kThreads)), kThreads, 0, stream>>>(to, n, value, constant);
+  return to;
+}
+dim3 by_token(int64_t n, int64_t n_tokens) {
+  return dim3(static_cast<unsigned>(ceil_div(n, kThreads)), static_cast<unsigned>(n_tokens));
+}
+
+int64_t rows_widened_at_once(int64_t n, int64_t k) {
+  return std::min(round_up(n, 16), std::max<int64_t>(kPieceBytes / (2 * k) / 128 * 128, 128));
+}
+
+struct Product {
+  const DeviceMatrix& w;
+  const DeviceInput& x;
+  const float* bias;
+  bool accumulate;
+  float* y;
+  int64_t ldy;
+  char* room;  // behind the counters
+  cudaStream_t stream;
+
+  void integers() const;
+  bool floats();
+  void widened();
+};
+
+void Product::integers() const {
+  int32_t* sums = reinterpret_cast<int32_t*>(room + kLtWorkspaceBytes);
+  const bool fixed = x.form == InputForm::kI8Static;
+  const int64_t step = std::max<int64_t>(kPieceBytes / (4 * w.n), 1);
+  for (int64_t t = 0; t < x.n_tokens; t += step) {
+    DeviceInput part = x;
+    part.n_tokens = std::min(step, x.n_tokens - t);
+    part.values = static_cast<char*>(x.values) + t * x.in;
+    if (!lt_matmul(w, part, false, nullptr, w.n, sums, room, stream)) unsupported("int8 of this shape in cuBLASLt");
+    const ScaleArgs args{sums,
+                         fixed ? nullptr : x.scales + t,
+                         static_cast<const float*>(w.scales),
+                         bias,
+                         x.static_scale,
+                         w.scale_form == ScaleForm::kRow,
+                         accumulate,
+                         w.n,
+                         ldy};
+    scale_kernel<<<by_token(w.n, part.n_tokens), kThreads, 0, stream>>>(args, y + t * ldy);
+    check_launch("scale");
+  }
+}
+
+bool Product::floats() {
+  DeviceMatrix scaled = w;
+  DeviceInput input = x;
+  char* at = room + kLtWorkspaceBytes;
+  if (w.form == WeightForm::kE4M3 && w.scale_form == ScaleForm::kTensor)
+    scaled.scales = filled(at, w.n, static_cast<const float*>(w.scales), 0, stream);
+  if (x.form == InputForm::kE4M3Static)
+    input.scales = const_cast<float*>(filled(at, x.n_tokens, nullptr, x.static_scale, stream));
+  if (!lt_matmul(scaled, input, accumulate, y, ldy, nullptr, room, stream)) return false;
+  if (bias != nullptr) {
+    add_bias_kernel<<<by_token(w.n, x.n_tokens), kThreads, 0, stream>>>(bias, w.n, y, ldy);
+    check_launch("add_bias");
+  }
+  return true;
+}
+
+void Product::widened() {
+  char* rows = room + kLtWorkspaceBytes;
+  const int64_t step = rows_widened_at_once(w.n, w.k);
+  for (int64_t first = 0; first < w.n; first += step) {
+    const int64_t n_rows = std::min(step, w.n - first);
+    widen_rows(w, first, n_rows, rows, stream);
+    DeviceMatrix piece;
+    piece.form = WeightForm::kBF16;
+    piece.n = n_rows;
+    piece.k = w.k;
+    piece.values = rows;
+    Product part{piece, x, bias != nullptr ? bias + first : nullptr, accumulate, y + first, ldy, room, stream};
+    if (!part.floats()) unsupported("bf16 of this shape in cuBLASLt");
+  }
+}
+
+}  // namespace
+
+MatmulKernel plan_matmul(WeightForm form, int64_t n_tokens) {
+  switch (form) {
+    case WeightForm::kF32:
+      return MatmulKernel::kLt;
+    case WeightForm::kE4M3Wide:
+    case WeightForm::kI8Wide:
+    case WeightForm::kI4:
+      return n_tokens <= kStreamTokens ? MatmulKernel::kStream : MatmulKernel::kWidenLt;
+    default:
+      return n_tokens <= kStreamTokens ? MatmulKernel::kStream : MatmulKernel::kLt;
+  }
+}
+
+int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {
+  const int64_t stream = stream_workspace_bytes(max_tokens);
+  int64_t rest = 0;
+  switch (plan_matmul(form, max_tokens)) {
+    case MatmulKernel::kStream:
+      return stream;
+    case MatmulKernel::kLt:
+      rest = form == WeightForm::kI8 ? std::max(std::min(kPieceBytes, n * max_tokens * 4), n * 4)
+                                     : round_up(n * 4, 256) + round_up(max_tokens * 4, 256);
+      break;
+    case MatmulKernel::kWidenLt:
+      rest = rows_widened_at_once(n, k) * k * 2;
+      break;
+  }
+  return std::max(stream, kMatmulCounterBytes + kLtWorkspaceBytes + rest);
+}
+
+void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
+            void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
+  if (workspace_bytes < matmul_workspace_bytes(w.form, w.n, w.k, x.n_tokens)) unsupported("a workspace this small");
+  Product product{w, x, bias, accumulate, y, ldy, static_cast<char*>(workspace) + kMatmulCounterBytes, stream};
+  switch (plan_matmul(w.form, x.n_tokens)) {
+    case MatmulKernel::kStream:
+      break;
+    case MatmulKernel::kLt:
+      if (w.form == WeightForm::kI8) return product.integers();
+      if (product.floats()) return;
+      if (w.form != WeightForm::kE4M3) unsupported("this shape in cuBLASLt");
+      break;
+    case MatmulKernel::kWidenLt:
+      return product.widened();
+  }
+  stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
+}
+
+}  // namespace trimeter::cuda

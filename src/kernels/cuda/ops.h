@@ -1,0 +1,73 @@
+// Operations on a card that name no scheme: kernels/ops.h's, with what a linear multiplies rounded or quantized by the
+// one that produces it. All are put into a stream and come back at once, allocate nothing, and launch grids that depend
+// on host arguments alone, so that a graph can hold them. x, gate_up, qkv and outputs are f32.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/kv_layout.h"
+#include "tensor/dtype.h"
+
+namespace trimeter::cuda {
+
+// How a linear's input is rounded or quantized: the formulas of the CPU's prepare().
+enum class InputForm {
+  kF32,
+  kF16,
+  kBF16,
+  kE4M3Token,     // per token: scale = amax / 448, code = e4m3(x / scale)
+  kE4M3Static,    // scale = static_scale
+  kE4M3Group128,  // per token and 128 inputs: scale = max(amax, 1e-10) / 448
+  kI8Token,       // per token: scale = amax / 127
+  kI8Static,
+};
+
+struct DeviceInput {
+  InputForm form = InputForm::kF32;
+  int64_t n_tokens = 0, in = 0;
+  void* values = nullptr;                // [n_tokens, in], row-major, of the form's type
+  float* scales = nullptr;               // [n_tokens] (Token), [in / 128, n_tokens] (Group128), else unused
+  float static_scale = 0;                // of the static forms
+  const int32_t* input_order = nullptr;  // [in]: prepared input k is x[input_order[k]]; null: x[k]
+};
+int64_t input_values_bytes(InputForm form, int64_t n_tokens, int64_t in);
+int64_t input_scales_bytes(InputForm form, int64_t n_tokens, int64_t in);
+
+// Norm of x[rows[i]] (rows null: x[i]), [n_tokens, in], times gain.
+void rms_norm_prepare(const float* x, const int32_t* rows, const float* gain, double eps, const DeviceInput& out,
+                      cudaStream_t stream);
+// silu(gate) * up; gate_up: [n_tokens, 2 * in], gate first.
+void silu_mul_prepare(const float* gate_up, const DeviceInput& out, cudaStream_t stream);
+void prepare(const float* x, const DeviceInput& out, cudaStream_t stream);
+
+// x[i] = table[tokens[i]]; table: [vocab, hidden] of bf16, fp16 or fp32.
+void embed(const void* table, DType dtype, const int32_t* tokens, int64_t n, int64_t hidden, float* x,
+           cudaStream_t stream);
+
+// The rows of a step on the device. A row of position -1 is padding: it reads and writes no cache, its output is 0.
+struct StepView {
+  int64_t n_rows = 0, n_seqs = 0;
+  const int32_t* positions = nullptr;     // [n_rows]
+  const int32_t* seq_of_row = nullptr;    // [n_rows]: row of block_tables
+  const int32_t* row_begin = nullptr;     // [n_seqs + 1]: rows of a sequence are consecutive
+  const int32_t* block_tables = nullptr;  // [n_seqs][table_stride]
+  int64_t table_stride = 0;
+  int64_t max_rows_per_seq = 1;  // 1: every sequence has one row, a step of decoding
+  int64_t max_context = 0;       // no row's position + 1 is larger
+};
+
+// Rotates q and k in place and writes k and v to the cache. qkv: [n_rows][(n_heads + 2 * kv_heads) * head_dim].
+void rope_kv_write(float* qkv, int64_t n_heads, const float* cos, const float* sin, const StepView& step,
+                   const KvView& kv, int64_t layer, KvScale scale, cudaStream_t stream);
+// out: [n_rows][n_heads * head_dim]. workspace: attention_workspace_bytes(). 16- and 8-bit caches with heads of 64 or
+// 128 channels: split over the context for sequences of one row, in tiles of rows for others, on tensor cores. Any
+// other cache: in f32, without tensor cores.
+int64_t attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim);
+void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
+               float* out, void* workspace, cudaStream_t stream);
+
+// The largest of each row, the lowest token among equals; -1 where a logit is not finite.
+void argmax(const float* logits, int64_t n_rows, int64_t vocab, int32_t* tokens, cudaStream_t stream);
+
+}  // namespace trimeter::cuda

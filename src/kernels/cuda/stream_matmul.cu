@@ -1,0 +1,145 @@
+#include <algorithm>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/stream_matmul.cuh"
+#include "kernels/cuda/stream_matmul.h"
+
+namespace trimeter::cuda {
+namespace {
+
+constexpr int kMaxCtas = 320;
+constexpr int kMaxRows = 256;       // of a row block, all configurations
+constexpr int kMinStagesOfCta = 3;  // fewer and filling the ring costs more than another CTA brings
+
+struct Card {
+  int n_multiprocessors = 0;
+  int shared_bytes = 0, shared_of_sm = 0;  // that a CTA can have; of a multiprocessor
+};
+const Card& card() {
+  static const Card card = [] {
+    Card c;
+    int device = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&c.n_multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    cudaDeviceGetAttribute(&c.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    cudaDeviceGetAttribute(&c.shared_of_sm, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+    return c;
+  }();
+  return card;
+}
+// Tokens of one launch: 64 need rings that compute capability 8.9 has no shared memory for.
+int64_t tokens_of_launch() { return card().shared_bytes < (160 << 10) ? 32 : kStreamTokens; }
+
+template <class C>
+void launch(StreamArgs args, cudaStream_t stream) {
+  static_assert(C::kRows <= kMaxRows);
+  static const int stages = [] {
+    const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1024, card().shared_bytes);
+    const int n = std::min(room / C::kStageBytes, C::kMaxStages);
+    cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, n * C::kStageBytes);
+    return n;
+  }();
+  if (stages < 2) unsupported("so little shared memory");
+  args.n_stages = stages;
+  args.n_segments = static_cast<int>(ceil_div(args.k_padded, C::kSegment));
+  args.stages_per_row = static_cast<int>(ceil_div(args.n_segments, C::kSegments));
+  args.n_units = static_cast<int>(ceil_div(args.n, C::kRows)) * args.stages_per_row;
+  const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
+  const int ctas = std::clamp(args.n_units / kMinStagesOfCta, 1, most);
+  launch_overlapped(stream_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
+                    static_cast<size_t>(stages) * C::kStageBytes, stream, args);
+}
+
+template <Weights kWeights, Scaling kScaling>
+void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
+  if (args.m <= 8) return launch<StreamConfig<kWeights, kScaling, 1>>(args, stream);
+  if (args.m <= 16) return launch<StreamConfig<kWeights, kScaling, 2>>(args, stream);
+  if (args.m <= 32) return launch<StreamConfig<kWeights, kScaling, 4>>(args, stream);
+  launch<StreamConfig<kWeights, kScaling, 8>>(args, stream);
+}
+
+void dispatch(const DeviceMatrix& w, const StreamArgs& args, cudaStream_t stream) {
+  const bool block = w.scale_form == ScaleForm::kBlock128, group = w.scale_form == ScaleForm::kGroup;
+  const bool small_group = args.group_halves % 4 != 0;  // a stage has four halves at most
+  switch (w.form) {
+    case WeightForm::kF16:
+      return launch_tokens<Weights::kF16, Scaling::kEnd>(args, stream);
+    case WeightForm::kBF16:
+      return launch_tokens<Weights::kBF16, Scaling::kEnd>(args, stream);
+    case WeightForm::kE4M3:
+      return block ? launch_tokens<Weights::kE4M3, Scaling::kBlock>(args, stream)
+                   : launch_tokens<Weights::kE4M3, Scaling::kEnd>(args, stream);
+    case WeightForm::kI8:
+      return launch_tokens<Weights::kI8, Scaling::kEnd>(args, stream);
+    case WeightForm::kE4M3Wide:
+      return block ? launch_tokens<Weights::kE4M3Wide, Scaling::kBlock>(args, stream)
+                   : launch_tokens<Weights::kE4M3Wide, Scaling::kEnd>(args, stream);
+    case WeightForm::kI8Wide:
+      if (group && small_group) return launch_tokens<Weights::kI8Wide, Scaling::kSmallGroup>(args, stream);
+      if (group) return launch_tokens<Weights::kI8Wide, Scaling::kGroup>(args, stream);
+      break;
+    case WeightForm::kI4:
+      if (group && small_group) return launch_tokens<Weights::kI4, Scaling::kSmallGroup>(args, stream);
+      if (group) return launch_tokens<Weights::kI4, Scaling::kGroup>(args, stream);
+      break;
+    case WeightForm::kF32:
+      break;
+  }
+  unsupported("this form of weights and scales with few tokens");
+}
+
+int64_t input_bytes(InputForm form) {
+  switch (form) {
+    case InputForm::kF32:
+      return 4;
+    case InputForm::kF16:
+    case InputForm::kBF16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+}  // namespace
+
+int64_t stream_workspace_bytes(int64_t n_tokens) {
+  const int64_t tokens = n_tokens <= 8 ? 8 : n_tokens <= 16 ? 16 : n_tokens <= 32 ? 32 : 64;
+  return kMatmulCounterBytes + int64_t{kMaxCtas} * 2 * kMaxRows * tokens * 4;
+}
+
+void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,
+                   int64_t ldy, void* workspace, cudaStream_t stream) {
+  const bool padded = w.form == WeightForm::kE4M3Wide || w.form == WeightForm::kI8Wide || w.form == WeightForm::kI4;
+  const bool fixed = x.form == InputForm::kE4M3Static || x.form == InputForm::kI8Static;
+  StreamArgs args{};
+  args.w = static_cast<const char*>(w.values);
+  args.w_scales = static_cast<const char*>(w.scales);
+  args.w_zeros = static_cast<const char*>(w.zeros);
+  args.x_scale = fixed ? x.static_scale : 1.0f;
+  args.bias = bias;
+  args.counters = static_cast<unsigned*>(workspace);
+  args.partials = reinterpret_cast<float*>(static_cast<char*>(workspace) + kMatmulCounterBytes);
+  args.ldy = ldy;
+  args.n = static_cast<int>(w.n);
+  args.k = static_cast<int>(w.k);
+  args.k_padded = static_cast<int>(padded ? round_up(w.k, 64) : w.k);
+  args.scale_stride = static_cast<int>(round_up(ceil_div(w.k, 128), 4));
+  args.per_row = w.scale_form == ScaleForm::kRow;
+  args.bf16_scales = w.scale_dtype == DType::kBF16;
+  args.accumulate = accumulate;
+  if (w.scale_form == ScaleForm::kGroup) {
+    args.n_groups = static_cast<int>(w.k / w.group);
+    args.group_halves = static_cast<int>(w.group == w.k ? round_up(w.k, 128) / 32 : w.group / 32);
+  }
+  const int64_t step = tokens_of_launch();
+  for (int64_t t = 0; t < x.n_tokens; t += step) {
+    args.m = static_cast<int>(std::min(step, x.n_tokens - t));
+    args.x = static_cast<const char*>(x.values) + t * x.in * input_bytes(x.form);
+    args.x_scales = x.scales == nullptr || fixed ? nullptr : x.scales + t;
+    args.x_scale_stride = static_cast<int>(x.n_tokens);
+    args.y = y + t * ldy;
+    dispatch(w, args, stream);
+  }
+}
+
+}  // namespace trimeter::cuda

@@ -1,0 +1,545 @@
+// y = x w^T for few tokens. The weight passes once from memory through a ring of cp.async stages into the A operand of
+// tensor-core products (its rows are the 16 rows of a tile); tokens are the 8 columns.
+//
+// A CTA has 8 warps of 16 * kRowTiles rows each. A stage is one unit of work: the CTA's rows by kSegments segments of
+// k; a segment is 128 bytes of an input row. Each lane copies the 16-byte pieces of the weight that it will itself
+// multiply: the k's of a fragment are whichever lie together in memory, the same ones in both operands.
+//
+//   units, row block by row block     | 0 1 2 3 4 5 | 6 7 8 9 10 11 | ...
+//   CTAs, an equal share each         | 0 0 0 0 1 1 | 1 1 2 2 2  2  | ...        (stream-K, arXiv:2301.03598)
+//
+// CTAs that share a row block leave their sums in the workspace; the last to arrive adds them in order of k, so that
+// the result depends on the shapes and the number of multiprocessors alone. The ring fills while the kernel before this
+// one still runs: the weight is nobody's output. Traffic: weight once; the input n / (rows of a CTA) times, from L2.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/cuda/ptx.cuh"
+
+namespace trimeter::cuda {
+
+struct StreamArgs {
+  const char* w;
+  const char* w_scales;  // by row or tensor: f32; by block: f32; by group: fp16 or bf16
+  const char* w_zeros;
+  const char* x;
+  const float* x_scales;  // by token [m], by token and 128 inputs [k / 128][x_scale_stride], or null
+  float x_scale;          // where x_scales is null
+  const float* bias;
+  float* y;
+  float* partials;
+  unsigned* counters;
+  int64_t ldy;
+  int n, m, k;
+  int k_padded;        // k of a row of w as it lies in memory
+  int n_segments;      // ceil(k_padded / segment)
+  int stages_per_row;  // units of a row block
+  int n_units;
+  int scale_stride;    // by block: f32 of a row of blocks
+  int n_groups;        // by group
+  int group_halves;    // by group: half segments (32 k's) that share a scale
+  int n_stages;        // of the ring: 2 ... 6
+  int x_scale_stride;  // by block: from 128 inputs to the next
+  bool per_row, bf16_scales, accumulate;
+};
+
+enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4 };
+// When sums meet their scales: at the end; with each block of 128 x 128; with each group, which is a whole number of
+// stages (kGroup) or of half segments (kSmallGroup).
+enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
+
+template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_>
+struct StreamConfig {
+  static constexpr Weights kWeights = kWeights_;
+  static constexpr Scaling kScaling = kScaling_;
+  static constexpr bool kByGroup = kScaling == Scaling::kGroup || kScaling == Scaling::kSmallGroup;
+  static constexpr int kTokenTiles = kTokenTiles_, kTokens = 8 * kTokenTiles;
+  static constexpr bool kByteInput = kWeights == Weights::kE4M3 || kWeights == Weights::kI8;
+  static constexpr int kSegment = kByteInput ? 128 : 64;  // k's
+  // 16-byte pieces of a lane per 16 rows and segment.
+  static constexpr int kPieces = kWeights == Weights::kI4                                         ? 1
+                                 : kWeights == Weights::kE4M3Wide || kWeights == Weights::kI8Wide ? 2
+                                                                                                  : 4;
+  static constexpr int kWarps = 8, kThreads = 32 * kWarps;
+  static constexpr bool kFew = kTokenTiles <= 2;  // two CTAs share a multiprocessor
+  static constexpr int kRowTiles = kFew && kPieces > 1 ? 1 : 2;
+  static constexpr int kSegments = kFew && kPieces < 4 ? 2 : 1;
+  static constexpr int kCtasOfSm = kFew ? 2 : 1;
+  static constexpr int kRows = kWarps * kRowTiles * 16;
+  static constexpr int kMaxStages = 6;
+
+  using Sum = std::conditional_t<kWeights == Weights::kI8, int, float>;
+  using Operand = std::conditional_t<
+      kWeights == Weights::kI8, int8_t,
+      std::conditional_t<kWeights == Weights::kF16 || kWeights == Weights::kE4M3, __half, __nv_bfloat16>>;
+  // Products (of 16 or, in int8, 32 k's) of half a segment.
+  static constexpr int kSteps = kWeights == Weights::kE4M3 ? 4 : 2;
+
+  static constexpr int kTileBytes = kPieces * 512;  // of a warp
+  static constexpr int kWeightBytes = kWarps * kSegments * kRowTiles * kTileBytes;
+  static constexpr int kInputBytes = kSegments * kTokens * 128;
+  // By group: a row of scales and one of zero points for each group of a stage. By block: the weight's, then the
+  // tokens'.
+  static constexpr int kGroupBytes = kRows * 2 + kRows / 2;
+  static constexpr int kStageGroups = kScaling == Scaling::kSmallGroup ? 2 * kSegments : 1;
+  static constexpr int kBlockRows = kRows / 128, kBlockBytes = 16 + (kByteInput ? kTokens * 4 : 0);
+  static constexpr int kScaleBytes = kByGroup                      ? kStageGroups * kGroupBytes
+                                     : kScaling == Scaling::kBlock ? kBlockBytes
+                                                                   : 0;
+  static constexpr int kStageBytes = kWeightBytes + kInputBytes + kScaleBytes;
+  static constexpr int kPartialFloats = kRows * kTokens;  // of a CTA and row block
+};
+
+template <class C>
+struct StreamKernel {
+  using Sum = typename C::Sum;
+  using Operand = typename C::Operand;
+  using Sums = Sum[C::kRowTiles][C::kTokenTiles][4];
+
+  const StreamArgs& args;
+  char* shared;
+  int lane, warp, g, q;
+  // The unit to be copied next, and where this lane's rows of its row block begin.
+  int next_row_block, next_stage, units_to_load;
+  const char* rows_at[C::kRowTiles][2];
+
+  __device__ StreamKernel(const StreamArgs& a, char* s) : args(a), shared(s) {
+    lane = threadIdx.x % 32;
+    warp = threadIdx.x / 32;
+    g = lane / 4;
+    q = lane % 4;
+  }
+
+  // Neighbouring tokens' pieces fall into different halves of the banks.
+  static __device__ int input_offset(int token, int piece) { return token * 128 + ((piece ^ ((token & 1) << 2)) << 4); }
+  static __device__ constexpr int element_bytes() {
+    return C::kWeights == Weights::kF16 || C::kWeights == Weights::kBF16 ? 2 : 1;
+  }
+  __device__ char* stage(int slot) const { return shared + slot * C::kStageBytes; }
+  __device__ int warp_row(int row_block, int tile) const {
+    return row_block * C::kRows + (warp * C::kRowTiles + tile) * 16;
+  }
+
+  // Rows past the end are the last one again, and so are k's: nobody reads what comes of them, or their input is 0.
+  __device__ void enter_row_block() {
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++) {
+      const int row0 = warp_row(next_row_block, tile);
+      if constexpr (C::kWeights == Weights::kI4) {
+        const int64_t row_tile = min(row0, args.n - 1) / 16;
+        rows_at[tile][0] = args.w + row_tile * args.n_segments * 512 + lane * 16;
+      } else {
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+          rows_at[tile][r] =
+              args.w + static_cast<int64_t>(min(row0 + g + 8 * r, args.n - 1)) * args.k_padded * element_bytes();
+      }
+    }
+  }
+  __device__ void load_weights(char* to) const {
+    char* lane_to = to + warp * (C::kSegments * C::kRowTiles * C::kTileBytes) + lane * 16;
+#pragma unroll
+    for (int s = 0; s < C::kSegments; s++) {
+      const int segment = next_stage * C::kSegments + s;
+#pragma unroll
+      for (int tile = 0; tile < C::kRowTiles; tile++) {
+        char* tile_to = lane_to + (s * C::kRowTiles + tile) * C::kTileBytes;
+        if constexpr (C::kWeights == Weights::kI4) {
+          cp_async16(tile_to, rows_at[tile][0] + min(segment, args.n_segments - 1) * 512);
+        } else {
+          constexpr int kRowPieces = C::kPieces / 2;  // of 64 bytes, 16 for each q
+#pragma unroll
+          for (int piece = 0; piece < kRowPieces; piece++) {
+            const int at = min((segment * kRowPieces + piece) * 64 + q * 16, args.k_padded * element_bytes() - 16);
+#pragma unroll
+            for (int r = 0; r < 2; r++) cp_async16(tile_to + (piece * 2 + r) * 512, rows_at[tile][r] + at);
+          }
+        }
+      }
+    }
+  }
+
+  // kDirect: at once, by way of registers.
+  template <bool kDirect>
+  __device__ void load_input(char* to, int unit_stage) const {
+    const int row_bytes = args.k * (C::kByteInput ? 1 : 2);
+    constexpr int kCopies = C::kSegments * C::kTokens * 8;
+#pragma unroll
+    for (int j = 0; j < (kCopies + C::kThreads - 1) / C::kThreads; j++) {
+      const int i = j * C::kThreads + threadIdx.x;
+      if (i >= kCopies) break;
+      const int piece = i % 8, token = i / 8 % C::kTokens, s = i / (8 * C::kTokens);
+      const int at = (unit_stage * C::kSegments + s) * 128 + piece * 16;
+      const bool any = token < args.m && at < row_bytes;
+      const char* from = args.x + (any ? static_cast<int64_t>(token) * row_bytes + at : 0);
+      char* piece_to = to + s * C::kTokens * 128 + input_offset(token, piece);
+      if constexpr (kDirect)
+        *reinterpret_cast<uint4*>(piece_to) = any ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+      else
+        cp_async16(piece_to, from, any ? 16 : 0);
+    }
+  }
+  template <bool kDirect>
+  __device__ void load_input_scales(char* to, int unit_stage) const {
+    if constexpr (C::kScaling == Scaling::kBlock && C::kByteInput) {
+      const int token = threadIdx.x;
+      if (token >= C::kTokens) return;
+      const bool any = token < args.m;
+      const float* from = args.x_scales + (any ? static_cast<int64_t>(unit_stage) * args.x_scale_stride + token : 0);
+      if constexpr (kDirect)
+        *reinterpret_cast<float*>(to + 16 + token * 4) = any ? *from : 0.0f;
+      else
+        cp_async4(to + 16 + token * 4, from, any ? 4 : 0);
+    }
+  }
+  __device__ void load_weight_scales(char* to) const {
+    if constexpr (C::kByGroup) {
+      const int padded = (args.n + 15) / 16 * 16, row0 = next_row_block * C::kRows;
+      constexpr int kRuns = C::kRows / 16;  // of 16 rows: 32 bytes of scales, 8 of zero points
+      const int i = threadIdx.x, part = i / kRuns;
+      if (part >= C::kStageGroups) return;
+      const int half = next_stage * C::kSegments * 2 + part;
+      const int group = min(half / args.group_halves, args.n_groups - 1), row = min(row0 + i % kRuns * 16, padded - 16);
+      const int64_t at = static_cast<int64_t>(group) * padded + row;
+      char* scales = to + part * C::kGroupBytes + i % kRuns * 32;
+      cp_async16(scales, args.w_scales + at * 2);
+      cp_async16(scales + 16, args.w_scales + at * 2 + 16);
+      if (args.w_zeros != nullptr)
+        cp_async8(to + part * C::kGroupBytes + C::kRows * 2 + i % kRuns * 8, args.w_zeros + at / 2);
+    }
+    if constexpr (C::kScaling == Scaling::kBlock) {
+      if (threadIdx.x >= C::kBlockRows) return;
+      const int row = min(next_row_block * C::kBlockRows + static_cast<int>(threadIdx.x), (args.n + 127) / 128 - 1);
+      const int block = C::kByteInput ? next_stage : next_stage * C::kSegments / 2;
+      cp_async4(
+          to + threadIdx.x * 4,
+          args.w_scales + (static_cast<int64_t>(row) * args.scale_stride + min(block, args.scale_stride - 1)) * 4);
+    }
+  }
+  static_assert(C::kScaling != Scaling::kBlock || C::kSegments * C::kSegment <= 128);
+
+  __device__ void advance() {
+    units_to_load--;
+    if (++next_stage == args.stages_per_row) {
+      next_stage = 0;
+      next_row_block++;
+      enter_row_block();
+    }
+  }
+  __device__ void load_next(int slot) {
+    if (units_to_load > 0) {
+      char* to = stage(slot);
+      load_weights(to);
+      load_input<false>(to + C::kWeightBytes, next_stage);
+      load_weight_scales(to + C::kWeightBytes + C::kInputBytes);
+      load_input_scales<false>(to + C::kWeightBytes + C::kInputBytes, next_stage);
+      advance();
+    }
+    cp_async_commit();
+  }
+  // Fills all stages of the ring but one: the weight's part while kernels before this one still run.
+  __device__ void fill_ring() {
+    const int first_stage = next_stage, filled = min(args.n_stages - 1, units_to_load);
+    for (int slot = 0; slot < args.n_stages - 1; slot++) {
+      if (slot < filled) {
+        load_weights(stage(slot));
+        load_weight_scales(stage(slot) + C::kWeightBytes + C::kInputBytes);
+        advance();
+      }
+      cp_async_commit();
+    }
+    wait_for_inputs();
+    int unit_stage = first_stage;
+    for (int slot = 0; slot < filled; slot++) {
+      load_input<true>(stage(slot) + C::kWeightBytes, unit_stage);
+      load_input_scales<true>(stage(slot) + C::kWeightBytes + C::kInputBytes, unit_stage);
+      if (++unit_stage == args.stages_per_row) unit_stage = 0;
+    }
+  }
+
+  // Half c of a segment: the A fragments of a tile of rows.
+  __device__ void weight_fragments(const char* from, int c, const uint32_t (&zeros)[2],
+                                   uint32_t (&a)[C::kSteps][4]) const {
+    if constexpr (C::kWeights == Weights::kI4) {
+      const uint4 piece = *reinterpret_cast<const uint4*>(from);
+      const uint32_t rows[2] = {c == 0 ? piece.x : piece.y, c == 0 ? piece.z : piece.w};
+#pragma unroll
+      for (int p = 0; p < 4; p++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) a[p / 2][(p % 2) * 2 + r] = int4_pair_to_bf16(rows[r], p, zeros[r]);
+    } else if constexpr (C::kPieces == 2) {
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const uint4 piece = *reinterpret_cast<const uint4*>(from + r * 512);
+        const uint32_t words[2] = {c == 0 ? piece.x : piece.z, c == 0 ? piece.y : piece.w};
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          if constexpr (C::kWeights == Weights::kI8Wide)
+            int8x4_to_bf16(words[i], a[i][r], a[i][2 + r]);
+          else
+            e4m3x4_to_bf16(words[i], a[i][r], a[i][2 + r]);
+        }
+      }
+    } else {
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const uint4 piece = *reinterpret_cast<const uint4*>(from + (c * 2 + r) * 512);
+        const uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          if constexpr (C::kWeights == Weights::kE4M3)
+            e4m3x4_to_f16(words[i], a[i][r], a[i][2 + r]);
+          else
+            a[i / 2][(i % 2) * 2 + r] = words[i];
+        }
+      }
+    }
+  }
+  __device__ void input_fragments(const char* from, int c, uint32_t (&b)[C::kTokenTiles][C::kSteps][2]) const {
+#pragma unroll
+    for (int t = 0; t < C::kTokenTiles; t++) {
+      const uint4 piece = *reinterpret_cast<const uint4*>(from + input_offset(t * 8 + g, c * 4 + q));
+      const uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        if constexpr (C::kWeights == Weights::kE4M3)
+          e4m3x4_to_f16(words[i], b[t][i][0], b[t][i][1]);
+        else
+          b[t][i / 2][i % 2] = words[i];
+      }
+    }
+  }
+
+  // Scales and zero points (as int4_pair_to_bf16 wants them) of a group, of rows g and g + 8 of each tile.
+  struct Group {
+    float scales[C::kRowTiles][2];
+    uint32_t zeros[C::kRowTiles][2];
+  };
+  __device__ Group read_group(const char* from) const {
+    Group group;
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const int row = (warp * C::kRowTiles + tile) * 16 + g + 8 * r;
+        const uint16_t bits = *reinterpret_cast<const uint16_t*>(from + row * 2);
+        group.scales[tile][r] = args.bf16_scales ? __uint_as_float(static_cast<uint32_t>(bits) << 16)
+                                                 : __half2float(__ushort_as_half(bits));
+        group.zeros[tile][r] = 0x43084308u;
+        if (C::kWeights == Weights::kI4 && args.w_zeros != nullptr) {
+          const uint32_t pair = static_cast<uint8_t>(from[C::kRows * 2 + row / 2]);
+          group.zeros[tile][r] = 0x43004300u | (((pair >> (4 * (g & 1))) & 15) * 0x10001u);
+        }
+      }
+    return group;
+  }
+  using Parts = float[C::kRowTiles][C::kTokenTiles][4];
+  __device__ void add_scaled(const Group& group, Parts& parts, Sums& sums) const {
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+      for (int t = 0; t < C::kTokenTiles; t++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) sums[tile][t][i] += parts[tile][t][i] * group.scales[tile][i / 2];
+  }
+
+  // Half c of segment s of a stage, added to `sums`.
+  template <class AnySums>
+  __device__ void multiply_half(const char* from, int s, int c, const Group& group, AnySums& sums) const {
+    uint32_t b[C::kTokenTiles][C::kSteps][2];
+    input_fragments(from + C::kWeightBytes + s * C::kTokens * 128, c, b);
+    const char* warp_from = from + (warp * C::kSegments + s) * (C::kRowTiles * C::kTileBytes) + lane * 16;
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++) {
+      uint32_t a[C::kSteps][4];
+      weight_fragments(warp_from + tile * C::kTileBytes, c, group.zeros[tile], a);
+#pragma unroll
+      for (int step = 0; step < C::kSteps; step++)
+#pragma unroll
+        for (int t = 0; t < C::kTokenTiles; t++) mma(sums[tile][t], a[step], b[t][step], Operand{});
+    }
+  }
+  __device__ void compute(int slot, Sums& sums) const {
+    const char* from = stage(slot);
+    const char* scales = from + C::kWeightBytes + C::kInputBytes;
+    if constexpr (C::kScaling == Scaling::kSmallGroup) {
+#pragma unroll
+      for (int half = 0; half < 2 * C::kSegments; half++) {
+        const Group group = read_group(scales + half * C::kGroupBytes);
+        Parts parts = {};
+        multiply_half(from, half / 2, half % 2, group, parts);
+        add_scaled(group, parts, sums);
+      }
+    } else {
+      Group group = {};
+      if constexpr (C::kScaling == Scaling::kGroup) group = read_group(scales);
+      if constexpr (C::kScaling == Scaling::kEnd) {
+#pragma unroll
+        for (int half = 0; half < 2 * C::kSegments; half++) multiply_half(from, half / 2, half % 2, group, sums);
+      } else {
+        Parts parts = {};
+#pragma unroll
+        for (int half = 0; half < 2 * C::kSegments; half++) multiply_half(from, half / 2, half % 2, group, parts);
+        if constexpr (C::kScaling == Scaling::kGroup)
+          add_scaled(group, parts, sums);
+        else
+          add_block_scaled(scales, parts, sums);
+      }
+    }
+  }
+  __device__ void add_block_scaled(const char* scales, Parts& parts, Sums& sums) const {
+    const float block = *reinterpret_cast<const float*>(scales + warp * C::kRowTiles / 8 * 4);
+#pragma unroll
+    for (int t = 0; t < C::kTokenTiles; t++) {
+      float2 token = {1, 1};
+      if constexpr (C::kByteInput) token = *reinterpret_cast<const float2*>(scales + 16 + (t * 8 + 2 * q) * 4);
+#pragma unroll
+      for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) sums[tile][t][i] += parts[tile][t][i] * (block * (i % 2 ? token.y : token.x));
+    }
+  }
+
+  template <class F>
+  static __device__ void each_sum(const F& f, Sums& sums) {
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+      for (int t = 0; t < C::kTokenTiles; t++) f(tile * C::kTokenTiles + t, sums[tile][t]);
+  }
+  __device__ int first_unit(int cta) const {
+    return static_cast<int>(static_cast<int64_t>(cta) * args.n_units / gridDim.x);
+  }
+  __device__ int cta_of(int unit) const {
+    int cta = static_cast<int>(static_cast<int64_t>(unit) * gridDim.x / args.n_units);
+    while (first_unit(cta + 1) <= unit) cta++;
+    while (first_unit(cta) > unit) cta--;
+    return cta;
+  }
+  // A CTA has room for two row blocks that it does not finish alone: its first and its last.
+  __device__ Sum* partial(int cta, int row_block) const {
+    const bool first = first_unit(cta) / args.stages_per_row == row_block;
+    return reinterpret_cast<Sum*>(args.partials) + (static_cast<int64_t>(cta) * 2 + !first) * C::kPartialFloats;
+  }
+
+  // Called by the whole CTA with the finished sums of its share of a row block.
+  __device__ void finish(int row_block, Sums& sums) const {
+    const int first = cta_of(row_block * args.stages_per_row), last = cta_of((row_block + 1) * args.stages_per_row - 1);
+    if (first == last || sum_partials(row_block, first, last, sums)) write(row_block, sums);
+  }
+  // Leaves this CTA's sums; true, with all of them added, for the last CTA to come.
+  __device__ bool sum_partials(int row_block, int first, int last, Sums& sums) const {
+    __shared__ bool is_last;
+    const int lane_at = (warp * C::kRowTiles * C::kTokenTiles * 32 + lane) * 4;
+    Sum* mine = partial(blockIdx.x, row_block) + lane_at;
+    each_sum([&](int i, Sum(&v)[4]) { *reinterpret_cast<int4*>(mine + i * 128) = *reinterpret_cast<const int4*>(v); },
+             sums);
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      is_last = atomicAdd(args.counters + row_block, 1u) == static_cast<unsigned>(last - first);
+      if (is_last) args.counters[row_block] = 0;
+      __threadfence();
+    }
+    __syncthreads();
+    if (!is_last) return false;
+    each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
+#pragma unroll 4
+    for (int cta = first; cta <= last; cta++) {
+      const Sum* from = partial(cta, row_block) + lane_at;
+      each_sum(
+          [&](int i, Sum(&v)[4]) {
+            const int4 bits = __ldcg(reinterpret_cast<const int4*>(from + i * 128));
+            const Sum* other = reinterpret_cast<const Sum*>(&bits);
+#pragma unroll
+            for (int e = 0; e < 4; e++) v[e] += other[e];
+          },
+          sums);
+    }
+    return true;
+  }
+
+  __device__ void write(int row_block, const Sums& sums) const {
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++) {
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const int row = warp_row(row_block, tile) + g + 8 * r;
+        if (row >= args.n) continue;
+        const float bias = args.bias != nullptr ? args.bias[row] : 0.0f;
+        float row_scale = 1;
+        if constexpr (C::kScaling == Scaling::kEnd) {
+          if (args.w_scales != nullptr)
+            row_scale = reinterpret_cast<const float*>(args.w_scales)[args.per_row ? row : 0];
+        }
+#pragma unroll
+        for (int t = 0; t < C::kTokenTiles; t++) {
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            const int token = t * 8 + 2 * q + e;
+            if (token >= args.m) continue;
+            float value = static_cast<float>(sums[tile][t][2 * r + e]);
+            if constexpr (C::kScaling == Scaling::kEnd && C::kByteInput)
+              value = (args.x_scales != nullptr ? args.x_scales[token] : args.x_scale) * (row_scale * value);
+            else if constexpr (C::kScaling == Scaling::kEnd)
+              value *= row_scale;
+            value += bias;
+            float* to = args.y + token * args.ldy + row;
+            *to = args.accumulate ? *to + value : value;
+          }
+        }
+      }
+    }
+  }
+
+  __device__ void wait_for_oldest() const {
+    switch (args.n_stages) {
+      case 2:
+        return cp_async_wait<0>();
+      case 3:
+        return cp_async_wait<1>();
+      case 4:
+        return cp_async_wait<2>();
+      case 5:
+        return cp_async_wait<3>();
+      default:
+        return cp_async_wait<4>();
+    }
+  }
+  __device__ void run() {
+    let_next_start();
+    const int begin = first_unit(blockIdx.x), end = first_unit(blockIdx.x + 1);
+    units_to_load = end - begin;
+    next_row_block = begin / args.stages_per_row;
+    next_stage = begin % args.stages_per_row;
+    enter_row_block();
+    int row_block = next_row_block, left = args.stages_per_row - next_stage, slot = 0;
+    fill_ring();
+    Sums sums = {};
+    for (int unit = begin; unit < end; unit++) {
+      wait_for_oldest();
+      __syncthreads();
+      load_next(slot == 0 ? args.n_stages - 1 : slot - 1);
+      compute(slot, sums);
+      slot = slot + 1 == args.n_stages ? 0 : slot + 1;
+      if (--left == 0 || unit + 1 == end) {
+        finish(row_block++, sums);
+        each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
+        left = args.stages_per_row;
+      }
+    }
+    cp_async_wait<0>();
+  }
+};
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads, C::kCtasOfSm)
+    stream_matmul_kernel(const __grid_constant__ StreamArgs args) {
+  extern __shared__ __align__(128) char stream_shared[];
+  StreamKernel<C>(args, stream_shared).run();
+}
+
+}  // namespace trimeter::cuda

@@ -1,0 +1,14 @@
+// The launcher of stream_matmul.cuh's kernels.
+#pragma once
+#include "kernels/cuda/matmul.h"
+
+namespace trimeter::cuda {
+
+inline constexpr int64_t kStreamTokens = 64;  // of one launch
+// More tokens than kStreamTokens pass the weight several times.
+void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,
+                   int64_t ldy, void* workspace, cudaStream_t stream);
+// Partial sums and counters.
+int64_t stream_workspace_bytes(int64_t n_tokens);
+
+}  // namespace trimeter::cuda
