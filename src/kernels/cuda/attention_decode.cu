@@ -1,6 +1,6 @@
 // Attention of one row of a sequence over its whole context. A CTA has eight query heads at most of one KV head and one
-// split of the context; a warp walks its tiles of 16 tokens, each copied once into the warp's own ring in shared
-// memory.
+// split of the context; a warp walks its tiles of 16 or 32 tokens, each copied once into the warp's own ring in shared
+// memory. For each 16 of them:
 //   scores^T [16 tokens, 8 heads] = K [16, head_dim] q^T,  out^T [head_dim, 8 heads] += V^T [head_dim, 16] weights^T
 // q and the weights are multiplied as two 16-bit floats each, their rounding and what it lost, so that only the cache's
 // own rounding shows. Splits are merged by a second kernel. Traffic: the cache once for every eight heads of a group.
@@ -12,16 +12,18 @@
 namespace trimeter::cuda {
 namespace {
 
-constexpr int kWarps = 4, kHeads = 8, kTile = 16;
+constexpr int kWarps = 4, kHeads = 8, kRun = 16;
 constexpr int kRingBytes = 24 << 10;  // of a warp: two CTAs fit a multiprocessor
 
 template <class Kv, int kHeadDim>
 struct Config {
   static constexpr int kElementBytes = sizeof(typename Kv::Element);
+  static constexpr int kRuns = 2 / kElementBytes, kTile = kRun * kRuns;  // of a tile; tokens
   static constexpr int kRowBytes = kHeadDim * kElementBytes, kRowPieces = kRowBytes / 16;
   static constexpr int kHalfBytes = kTile * kRowBytes;
-  static constexpr int kTileBytes = 2 * kHalfBytes;
-  static constexpr int kStages = kRingBytes / kTileBytes < 6 ? kRingBytes / kTileBytes : 6;
+  static constexpr int kScaleBytes = Kv::kTokenScales ? kTile * 2 : 0;  // of K, and as many of V
+  static constexpr int kTileBytes = 2 * (kHalfBytes + kScaleBytes);
+  static constexpr int kStages = kRingBytes / (2 * kHalfBytes) < 6 ? kRingBytes / (2 * kHalfBytes) : 6;
   static constexpr int kSharedBytes = kWarps * kStages * kTileBytes;
   static constexpr int kSteps = kHeadDim / 16;
 };
@@ -53,7 +55,6 @@ struct Warp {
 
   const AttentionArgs& args;
   char* ring;
-  const int32_t* table;
   int kv_head, lane, g, q, n_context;
 
   // Tokens' pieces lie so that the rows which one instruction reads fall into different banks.
@@ -62,17 +63,25 @@ struct Warp {
     return token * C::kRowBytes + ((piece ^ (swizzle & (C::kRowPieces - 1))) << 4);
   }
 
-  __device__ void load(char* to, int64_t block, int tile) const {
-    const int slot = tile * kTile % args.cache.block_size;
-    const char* k = args.cache.k(block, kv_head) + slot * C::kRowBytes;
-    const char* v = args.cache.v(block, kv_head) + slot * C::kRowBytes;
+  // blocks[r]: where run r of the tile lies.
+  __device__ void load(char* to, const int (&blocks)[C::kRuns], int tile) const {
 #pragma unroll
-    for (int i = 0; i < C::kHalfBytes / 512; i++) {
-      const int at = i * 32 + lane, token = at / C::kRowPieces, piece = at % C::kRowPieces;
-      // What no one wrote may be NaN, which a weight of 0 does not silence.
-      const int bytes = tile * kTile + token < n_context ? 16 : 0;
-      cp_async16(to + offset(token, piece), k + at * 16, bytes);
-      cp_async16(to + C::kHalfBytes + offset(token, piece), v + at * 16, bytes);
+    for (int run = 0; run < C::kRuns; run++) {
+      const int position = tile * C::kTile + run * kRun, slot = position % args.cache.block_size;
+      const char *k = args.cache.k(blocks[run], kv_head), *v = k + args.cache.half_bytes;
+#pragma unroll
+      for (int i = 0; i < kRun * C::kRowBytes / 512; i++) {
+        const int at = i * 32 + lane, token = at / C::kRowPieces, piece = at % C::kRowPieces;
+        // What no one wrote may be NaN, which a weight of 0 does not silence.
+        const int bytes = position + token < n_context ? 16 : 0;
+        char* piece_to = to + offset(run * kRun + token, piece);
+        cp_async16(piece_to, k + slot * C::kRowBytes + at * 16, bytes);
+        cp_async16(piece_to + C::kHalfBytes, v + slot * C::kRowBytes + at * 16, bytes);
+      }
+      if (Kv::kTokenScales && lane < 4) {
+        const char* from = (lane < 2 ? k : v) + args.cache.scales_at + slot * 2 + lane % 2 * 16;
+        cp_async16(to + 2 * C::kHalfBytes + lane / 2 * C::kScaleBytes + run * 32 + lane % 2 * 16, from);
+      }
     }
   }
 
@@ -90,13 +99,13 @@ struct Warp {
       }
   }
 
-  __device__ void scores(const char* k, const uint32_t (&main)[C::kSteps][2], const uint32_t (&rest)[C::kSteps][2],
-                         float (&s)[4]) const {
+  __device__ void scores(const char* k, int first_token, const uint32_t (&main)[C::kSteps][2],
+                         const uint32_t (&rest)[C::kSteps][2], float (&s)[4]) const {
     float low[4] = {};
 #pragma unroll
     for (int run = 0; run < C::kRowBytes / 64; run++) {
-      const uint4 top = *reinterpret_cast<const uint4*>(k + offset(g, run * 4 + q));
-      const uint4 bottom = *reinterpret_cast<const uint4*>(k + offset(g + 8, run * 4 + q));
+      const uint4 top = *reinterpret_cast<const uint4*>(k + offset(first_token + g, run * 4 + q));
+      const uint4 bottom = *reinterpret_cast<const uint4*>(k + offset(first_token + g + 8, run * 4 + q));
       const uint32_t words[2][4] = {{top.x, top.y, top.z, top.w}, {bottom.x, bottom.y, bottom.z, bottom.w}};
       if constexpr (C::kElementBytes == 2) {
 #pragma unroll
@@ -121,13 +130,13 @@ struct Warp {
   }
 
   // Adds V^T weights^T. Row g (and g + 8) of tile t of `out` is channel channel_of(t, g) (and + 1 or + 8).
-  __device__ void add_values(const char* v, const uint32_t (&main)[2], const uint32_t (&rest)[2],
+  __device__ void add_values(const char* v, int first_token, const uint32_t (&main)[2], const uint32_t (&rest)[2],
                              float (&out)[C::kSteps][4]) const {
     if constexpr (C::kElementBytes == 2) {
 #pragma unroll
       for (int t = 0; t < C::kSteps; t++) {
         uint32_t a[4];
-        ldmatrix_trans(a, v + offset(lane / 16 * 8 + lane % 8, t * 2 + lane / 8 % 2));
+        ldmatrix_trans(a, v + offset(first_token + lane / 16 * 8 + lane % 8, t * 2 + lane / 8 % 2));
         mma(out[t], a, main, Operand{});
         mma(out[t], a, rest, Operand{});
       }
@@ -137,8 +146,8 @@ struct Warp {
         uint32_t words[4];
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          words[i] =
-              *reinterpret_cast<const uint32_t*>(v + offset(2 * q + i / 2 * 8 + i % 2, run * 2 + g / 4) + g % 4 * 4);
+          words[i] = *reinterpret_cast<const uint32_t*>(
+              v + offset(first_token + 2 * q + i / 2 * 8 + i % 2, run * 2 + g / 4) + g % 4 * 4);
         uint32_t a[2][4];
 #pragma unroll
         for (int half = 0; half < 2; half++) {  // tokens 2 q, 2 q + 1 and 2 q + 8, 2 q + 9
@@ -162,6 +171,8 @@ template <class Kv, int kHeadDim>
 __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
   using C = Config<Kv, kHeadDim>;
   extern __shared__ __align__(128) char decode_shared[];
+  let_next_start();
+  wait_for_inputs();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, seq = blockIdx.z, split = blockIdx.x;
   if (rows_of(args.step, seq) != 1) return;
   const int64_t row = args.step.row_begin[seq];
@@ -169,31 +180,31 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   const int kv_head = blockIdx.y / head_groups, first = blockIdx.y % head_groups * kHeads;
   const int n_heads = min(kHeads, args.group - first), first_head = kv_head * args.group + first;
   const int n_context = args.step.positions[row] + 1;
-  const int n_tiles = (n_context + kTile - 1) / kTile, tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
+  const int n_tiles = (n_context + C::kTile - 1) / C::kTile,
+            tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
   const int begin = split * tiles_of_split, end = min(begin + tiles_of_split, n_tiles);
   if (begin >= end && split > 0) return;
 
-  Warp<Kv, kHeadDim> w{args,
-                       decode_shared + warp * C::kStages * C::kTileBytes,
-                       args.table(args.step.seq_of_row[row]),
-                       kv_head,
-                       lane,
-                       lane / 4,
-                       lane % 4,
+  Warp<Kv, kHeadDim> w{args,     decode_shared + warp * C::kStages * C::kTileBytes, kv_head, lane, lane / 4, lane % 4,
                        n_context};
   const int g = w.g, q = w.q;
-  // The blocks of the warp's next 32 tiles, one a lane.
-  int ids_from = begin + warp, ids = 0;
+  // The blocks of the warp's next 32 runs of 16 tokens, one a lane.
+  const int32_t* table = args.table(args.step.seq_of_row[row]);
+  int ids_from = 0, ids = 0;
   const auto fetch_ids = [&](int from) {
     ids_from = from;
-    const int tile = from + lane * kWarps;
-    ids = tile < end ? w.table[tile * kTile / args.cache.block_size] : 0;
+    const int position = (from + lane / C::kRuns * kWarps) * C::kTile + lane % C::kRuns * kRun;
+    ids = position < n_context ? table[position / args.cache.block_size] : 0;
   };
   fetch_ids(begin + warp);
   const auto load = [&](int slot, int tile) {
     if (tile < end) {
-      if (tile - ids_from >= 32 * kWarps) fetch_ids(tile);
-      w.load(w.ring + slot * C::kTileBytes, __shfl_sync(0xffffffffu, ids, (tile - ids_from) / kWarps), tile);
+      if (tile - ids_from >= 32 / C::kRuns * kWarps) fetch_ids(tile);
+      int blocks[C::kRuns];
+#pragma unroll
+      for (int run = 0; run < C::kRuns; run++)
+        blocks[run] = __shfl_sync(0xffffffffu, ids, (tile - ids_from) / kWarps * C::kRuns + run);
+      w.load(w.ring + slot * C::kTileBytes, blocks, tile);
     }
     cp_async_commit();
   };
@@ -206,26 +217,22 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   for (int tile = begin + warp; tile < end; tile += kWarps) {
     cp_async_wait<C::kStages - 2>();
     __syncwarp();
-    float k_scales[2] = {args.cache.k_scale, args.cache.k_scale}, v_scales[2] = {1, 1};
-    if constexpr (Kv::kTokenScales) {
-      const int64_t block = w.table[tile * kTile / args.cache.block_size];
-      const int at = tile * kTile % args.cache.block_size + g;
-      const auto* k = reinterpret_cast<const __half*>(args.cache.k(block, kv_head) + args.cache.scales_at);
-      const auto* v = reinterpret_cast<const __half*>(args.cache.v(block, kv_head) + args.cache.scales_at);
-#pragma unroll
-      for (int r = 0; r < 2; r++) k_scales[r] = __half2float(k[at + 8 * r]), v_scales[r] = __half2float(v[at + 8 * r]);
-    }
     load(slot == 0 ? C::kStages - 1 : slot - 1, tile + (C::kStages - 1) * kWarps);
     const char* from = w.ring + slot * C::kTileBytes;
+    const auto* scales = reinterpret_cast<const __half*>(from + 2 * C::kHalfBytes);
     slot = slot + 1 == C::kStages ? 0 : slot + 1;
 
-    float s[4] = {};  // tokens g, g + 8 by heads 2 q, 2 q + 1
-    w.scores(from, query, query_rest, s);
-    float most[2] = {largest[0], largest[1]};
+    float s[C::kRuns][4] = {}, most[2] = {largest[0], largest[1]};  // tokens g, g + 8 by heads 2 q, 2 q + 1
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      s[i] = tile * kTile + g + i / 2 * 8 < n_context ? s[i] * k_scales[i / 2] : -INFINITY;
-      most[i % 2] = fmaxf(most[i % 2], s[i]);
+    for (int run = 0; run < C::kRuns; run++) {
+      w.scores(from, run * kRun, query, query_rest, s[run]);
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int token = run * kRun + g + i / 2 * 8;
+        const float k_scale = Kv::kTokenScales ? __half2float(scales[token]) : args.cache.k_scale;
+        s[run][i] = tile * C::kTile + token < n_context ? s[run][i] * k_scale : -INFINITY;
+        most[i % 2] = fmaxf(most[i % 2], s[run][i]);
+      }
     }
 #pragma unroll
     for (int e = 0; e < 2; e++)
@@ -240,19 +247,25 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
 #pragma unroll
         for (int i = 0; i < 4; i++) out[t][i] *= keep[i % 2];
     }
-    uint32_t weights[2], weights_rest[2];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      const float first_weight = exp2f(s[2 * r] - most[0]), second_weight = exp2f(s[2 * r + 1] - most[1]);
-      sum[0] += first_weight;
-      sum[1] += second_weight;
-      const float v_scale = tile * kTile + g + 8 * r < n_context ? v_scales[r] : 0.0f;
-      uint32_t main, rest;
-      split_pair<Kv>(first_weight * v_scale, second_weight * v_scale, main, rest);
-      weights[r] = transpose8x8(main);
-      weights_rest[r] = transpose8x8(rest);
+    for (int run = 0; run < C::kRuns; run++) {
+      uint32_t weights[2], weights_rest[2];
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const float first_weight = exp2f(s[run][2 * r] - most[0]), second_weight = exp2f(s[run][2 * r + 1] - most[1]);
+        sum[0] += first_weight;
+        sum[1] += second_weight;
+        const int token = run * kRun + g + 8 * r;
+        float v_scale = 1;
+        if constexpr (Kv::kTokenScales)
+          v_scale = tile * C::kTile + token < n_context ? __half2float(scales[C::kTile + token]) : 0.0f;
+        uint32_t main, rest;
+        split_pair<Kv>(first_weight * v_scale, second_weight * v_scale, main, rest);
+        weights[r] = transpose8x8(main);
+        weights_rest[r] = transpose8x8(rest);
+      }
+      w.add_values(from + C::kHalfBytes, run * kRun, weights, weights_rest, out);
     }
-    w.add_values(from + C::kHalfBytes, weights, weights_rest, out);
     __syncwarp();
   }
   cp_async_wait<0>();
@@ -296,12 +309,14 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   }
 }
 
-// One head of one sequence by a CTA of head_dim threads.
-__global__ void attention_merge_kernel(const __grid_constant__ AttentionArgs args) {
+// One head of one sequence by a CTA of head_dim threads. tile: the decode kernel's tokens.
+__global__ void attention_merge_kernel(const __grid_constant__ AttentionArgs args, int tile) {
+  let_next_start();
+  wait_for_inputs();
   const int seq = blockIdx.y, head = blockIdx.x, channel = threadIdx.x, head_dim = args.cache.head_dim;
   if (rows_of(args.step, seq) != 1) return;
   const int64_t row = args.step.row_begin[seq];
-  const int n_context = args.step.positions[row] + 1, n_tiles = (n_context + kTile - 1) / kTile;
+  const int n_context = args.step.positions[row] + 1, n_tiles = (n_context + tile - 1) / tile;
   const int tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
   const int used = n_context > 0 ? (n_tiles + tiles_of_split - 1) / tiles_of_split : 0;
   const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + head) * args.n_splits;
@@ -328,10 +343,10 @@ void launch(const AttentionArgs& args, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(args.n_splits),
                   static_cast<unsigned>(args.cache.n_kv_heads * ceil_div(args.group, kHeads)),
                   static_cast<unsigned>(args.step.n_seqs));
-  attention_decode_kernel<Kv, kHeadDim><<<grid, 32 * kWarps, C::kSharedBytes, stream>>>(args);
+  launch_overlapped(attention_decode_kernel<Kv, kHeadDim>, grid, 32 * kWarps, C::kSharedBytes, stream, args);
   if (args.n_splits > 1)
-    attention_merge_kernel<<<dim3(args.n_heads, static_cast<unsigned>(args.step.n_seqs)), kHeadDim, 0, stream>>>(args);
-  check_launch("attention_decode");
+    launch_overlapped(attention_merge_kernel, dim3(args.n_heads, static_cast<unsigned>(args.step.n_seqs)), kHeadDim, 0,
+                      stream, args, C::kTile);
 }
 
 }  // namespace

@@ -86,6 +86,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_prefill_kernel(const __
   using C = Config<kHeadDim>;
   using Operand = typename Kv::Operand;
   extern __shared__ __align__(128) char prefill_shared[];
+  let_next_start();
+  wait_for_inputs();
   const int seq = blockIdx.z, head = blockIdx.y, n_rows = rows_of(args.step, seq);
   const int first_row = (gridDim.x - 1 - blockIdx.x) * kRows;  // the longest contexts first
   if (n_rows <= 1 || first_row >= n_rows) return;
@@ -214,8 +216,7 @@ void launch(const AttentionArgs& args, cudaStream_t stream) {
   static_cast<void>(raised);
   const dim3 grid(static_cast<unsigned>(ceil_div(args.step.max_rows_per_seq, kRows)),
                   static_cast<unsigned>(args.n_heads), static_cast<unsigned>(args.step.n_seqs));
-  attention_prefill_kernel<Kv, kHeadDim><<<grid, kThreads, C::kSharedBytes, stream>>>(args);
-  check_launch("attention_prefill");
+  launch_overlapped(attention_prefill_kernel<Kv, kHeadDim>, grid, kThreads, C::kSharedBytes, stream, args);
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ struct DeviceMatrix {
   const void* scales = nullptr;
   const void* zeros = nullptr;      // kI4 with kGroup: w = (code - zero) * scale; null: zero = 8
   DType scale_dtype = DType::kF16;  // of kGroup
-  int64_t group = 0;                // of kGroup: 32, a multiple of 64, or k
+  int64_t group = 0;                // of kGroup: 32, 64, 128, or k
 };
 
 // Which input goes with which weight: floats with their own type; kE4M3 with the e4m3 forms (kE4M3Group128 with

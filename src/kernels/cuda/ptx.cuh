@@ -62,9 +62,11 @@ __device__ __forceinline__ void mma(int (&c)[4], const uint32_t (&a)[4], const u
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// (value & mask) | bits in one instruction, which the compiler finds for constants.
+// (value & mask) | bits. Of two constants one must be in a register, which the compiler does not see to by itself.
 __device__ __forceinline__ uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) {
-  return (value & mask) | bits;
+  uint32_t out;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(out) : "r"(value), "r"(mask), "r"(bits));
+  return out;
 }
 
 __device__ __forceinline__ uint32_t sub_bf16x2(uint32_t a, uint32_t b) {
@@ -120,9 +122,12 @@ __device__ __forceinline__ void int8x4_to_bf16(uint32_t codes, uint32_t& low, ui
   low = widen(__byte_perm(codes, 0, 0x4140));
   high = widen(__byte_perm(codes, 0, 0x4342));
 }
-// Pair p of eight 4-bit codes (bits 4 p and 16 + 4 p) less `offset`, a pair of bf16 128 + zero: exact.
+// Pair p of eight 4-bit codes (bits 4 p and 16 + 4 p) plus 128; and less `offset`, a pair of 128 + zero: exact.
+__device__ __forceinline__ uint32_t int4_pair_plus_128(uint32_t codes, int p) {
+  return and_or(codes >> (4 * p), 0x000f000fu, 0x43004300u);
+}
 __device__ __forceinline__ uint32_t int4_pair_to_bf16(uint32_t codes, int p, uint32_t offset) {
-  return sub_bf16x2(and_or(codes >> (4 * p), 0x000f000fu, 0x43004300u), offset);
+  return sub_bf16x2(int4_pair_plus_128(codes, p), offset);
 }
 
 }  // namespace trimeter::cuda

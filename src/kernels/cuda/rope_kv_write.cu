@@ -18,6 +18,8 @@ struct Args {
 // One head of one row by a warp: pairs (i, i + head_dim / 2), i = lane, lane + 32, ...
 template <class Kv>
 __global__ void rope_kv_write_kernel(const __grid_constant__ Args args) {
+  let_next_start();
+  wait_for_inputs();
   const int lane = threadIdx.x % 32, head = blockIdx.y * kWarps + threadIdx.x / 32;
   const int64_t row = blockIdx.x;
   const int head_dim = args.cache.head_dim, half = head_dim / 2, n_kv = args.cache.n_kv_heads;
@@ -75,9 +77,9 @@ void rope_kv_write(float* qkv, int64_t n_heads, const float* cos, const float* s
   const Args args{qkv, cos, sin, step, cache_view(kv, layer, scale), static_cast<int>(n_heads)};
   const dim3 grid(static_cast<unsigned>(step.n_rows),
                   static_cast<unsigned>(ceil_div(n_heads + 2 * kv.layout.n_kv_heads, kWarps)));
-  with_kv(kv.layout.dtype,
-          [&](auto tag) { rope_kv_write_kernel<decltype(tag)><<<grid, 32 * kWarps, 0, stream>>>(args); });
-  check_launch("rope_kv_write");
+  with_kv(kv.layout.dtype, [&](auto tag) {
+    launch_overlapped(rope_kv_write_kernel<decltype(tag)>, grid, 32 * kWarps, 0, stream, args);
+  });
 }
 
 }  // namespace trimeter::cuda

@@ -34,7 +34,7 @@ template <class C>
 void launch(StreamArgs args, cudaStream_t stream) {
   static_assert(C::kRows <= kMaxRows);
   static const int stages = [] {
-    const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1024, card().shared_bytes);
+    const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1280, card().shared_bytes);
     const int n = std::min(room / C::kStageBytes, C::kMaxStages);
     cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, n * C::kStageBytes);
     return n;
@@ -43,9 +43,11 @@ void launch(StreamArgs args, cudaStream_t stream) {
   args.n_stages = stages;
   args.n_segments = static_cast<int>(ceil_div(args.k_padded, C::kSegment));
   args.stages_per_row = static_cast<int>(ceil_div(args.n_segments, C::kSegments));
-  args.n_units = static_cast<int>(ceil_div(args.n, C::kRows)) * args.stages_per_row;
+  const int n_units = static_cast<int>(ceil_div(args.n, C::kRows)) * args.stages_per_row;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
-  const int ctas = std::clamp(args.n_units / kMinStagesOfCta, 1, most);
+  const int ctas = std::clamp(n_units / kMinStagesOfCta, 1, most);
+  args.units_of_cta = n_units / ctas;
+  args.units_left = n_units % ctas;
   launch_overlapped(stream_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
                     static_cast<size_t>(stages) * C::kStageBytes, stream, args);
 }
@@ -60,7 +62,7 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
 
 void dispatch(const DeviceMatrix& w, const StreamArgs& args, cudaStream_t stream) {
   const bool block = w.scale_form == ScaleForm::kBlock128, group = w.scale_form == ScaleForm::kGroup;
-  const bool small_group = args.group_halves % 4 != 0;  // a stage has four halves at most
+  const bool small_group = args.group_shift < 2, zeros = w.zeros != nullptr;
   switch (w.form) {
     case WeightForm::kF16:
       return launch_tokens<Weights::kF16, Scaling::kEnd>(args, stream);
@@ -79,6 +81,8 @@ void dispatch(const DeviceMatrix& w, const StreamArgs& args, cudaStream_t stream
       if (group) return launch_tokens<Weights::kI8Wide, Scaling::kGroup>(args, stream);
       break;
     case WeightForm::kI4:
+      if (group && zeros && small_group) return launch_tokens<Weights::kI4Zero, Scaling::kSmallGroup>(args, stream);
+      if (group && zeros) return launch_tokens<Weights::kI4Zero, Scaling::kGroup>(args, stream);
       if (group && small_group) return launch_tokens<Weights::kI4, Scaling::kSmallGroup>(args, stream);
       if (group) return launch_tokens<Weights::kI4, Scaling::kGroup>(args, stream);
       break;
@@ -129,7 +133,8 @@ void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bia
   args.accumulate = accumulate;
   if (w.scale_form == ScaleForm::kGroup) {
     args.n_groups = static_cast<int>(w.k / w.group);
-    args.group_halves = static_cast<int>(w.group == w.k ? round_up(w.k, 128) / 32 : w.group / 32);
+    args.group_shift = w.group == w.k ? 31 : w.group == 32 ? 0 : w.group == 64 ? 1 : w.group == 128 ? 2 : -1;
+    if (args.group_shift < 0) unsupported("groups of this size");
   }
   const int64_t step = tokens_of_launch();
   for (int64_t t = 0; t < x.n_tokens; t += step) {

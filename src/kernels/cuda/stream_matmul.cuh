@@ -2,8 +2,8 @@
 // tensor-core products (its rows are the 16 rows of a tile); tokens are the 8 columns.
 //
 // A CTA has 8 warps of 16 * kRowTiles rows each. A stage is one unit of work: the CTA's rows by kSegments segments of
-// k; a segment is 128 bytes of an input row. Each lane copies the 16-byte pieces of the weight that it will itself
-// multiply: the k's of a fragment are whichever lie together in memory, the same ones in both operands.
+// k; a segment is 128 bytes of an input row. The k's of a fragment are whichever lie together in memory, the
+// same ones in both operands, so that 16 bytes of a row are a lane's.
 //
 //   units, row block by row block     | 0 1 2 3 4 5 | 6 7 8 9 10 11 | ...
 //   CTAs, an equal share each         | 0 0 0 0 1 1 | 1 1 2 2 2  2  | ...        (stream-K, arXiv:2301.03598)
@@ -37,18 +37,18 @@ struct StreamArgs {
   int k_padded;        // k of a row of w as it lies in memory
   int n_segments;      // ceil(k_padded / segment)
   int stages_per_row;  // units of a row block
-  int n_units;
+  int units_of_cta, units_left;
   int scale_stride;    // by block: f32 of a row of blocks
   int n_groups;        // by group
-  int group_halves;    // by group: half segments (32 k's) that share a scale
+  int group_shift;     // by group: 2^group_shift half segments (32 k's) share a scale; 31: all
   int n_stages;        // of the ring: 2 ... 6
   int x_scale_stride;  // by block: from 128 inputs to the next
   bool per_row, bf16_scales, accumulate;
 };
 
-enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4 };
-// When sums meet their scales: at the end; with each block of 128 x 128; with each group, which is a whole number of
-// stages (kGroup) or of half segments (kSmallGroup).
+enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4, kI4Zero };  // kI4Zero: with zero points
+// When sums meet their scales: at the end; with each block of 128 x 128; with each group, which is a multiple of 128
+// (kGroup) or of 32 k's (kSmallGroup).
 enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
 
 template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_>
@@ -60,14 +60,16 @@ struct StreamConfig {
   static constexpr bool kByteInput = kWeights == Weights::kE4M3 || kWeights == Weights::kI8;
   static constexpr int kSegment = kByteInput ? 128 : 64;  // k's
   // 16-byte pieces of a lane per 16 rows and segment.
-  static constexpr int kPieces = kWeights == Weights::kI4                                         ? 1
-                                 : kWeights == Weights::kE4M3Wide || kWeights == Weights::kI8Wide ? 2
-                                                                                                  : 4;
+  static constexpr bool kNibbles = kWeights == Weights::kI4 || kWeights == Weights::kI4Zero;
+  static constexpr bool kZeros = kWeights == Weights::kI4Zero;
+  // Codes are multiplied with 128 added, which is taken off again with the input's sum: one more product a fragment of
+  // the input, for one subtraction less a pair of codes.
+  static constexpr bool kOffset = kNibbles && kTokenTiles_ == 1 && kScaling == Scaling::kGroup;
+  static constexpr int kPieces = kNibbles ? 1 : kWeights == Weights::kE4M3Wide || kWeights == Weights::kI8Wide ? 2 : 4;
   static constexpr int kWarps = 8, kThreads = 32 * kWarps;
-  static constexpr bool kFew = kTokenTiles <= 2;  // two CTAs share a multiprocessor
-  static constexpr int kRowTiles = kFew && kPieces > 1 ? 1 : 2;
-  static constexpr int kSegments = kFew && kPieces < 4 ? 2 : 1;
-  static constexpr int kCtasOfSm = kFew ? 2 : 1;
+  static constexpr int kRowTiles = kNibbles && kTokenTiles <= 4 ? 2 : 1;
+  static constexpr int kSegments = kPieces == 4 ? 1 : kPieces == 1 && kTokenTiles <= 2 ? 4 : 2;
+  static constexpr int kCtasOfSm = 2;
   static constexpr int kRows = kWarps * kRowTiles * 16;
   static constexpr int kMaxStages = 6;
 
@@ -78,13 +80,15 @@ struct StreamConfig {
   // Products (of 16 or, in int8, 32 k's) of half a segment.
   static constexpr int kSteps = kWeights == Weights::kE4M3 ? 4 : 2;
 
-  static constexpr int kTileBytes = kPieces * 512;  // of a warp
-  static constexpr int kWeightBytes = kWarps * kSegments * kRowTiles * kTileBytes;
+  static constexpr int kTileBytes = kSegments * kPieces * 512;  // 16 rows of a stage
+  static constexpr int kRowPieces = kTileBytes / 256;           // of 16 bytes, of a row; not kI4
+  static constexpr int kWeightBytes = kWarps * kRowTiles * kTileBytes;
   static constexpr int kInputBytes = kSegments * kTokens * 128;
   // By group: a row of scales and one of zero points for each group of a stage. By block: the weight's, then the
   // tokens'.
-  static constexpr int kGroupBytes = kRows * 2 + kRows / 2;
-  static constexpr int kStageGroups = kScaling == Scaling::kSmallGroup ? 2 * kSegments : 1;
+  static constexpr int kGroupBytes = kRows * 2 + (kZeros ? kRows / 2 : 0);
+  static constexpr int kGroupHalves = kScaling == Scaling::kSmallGroup ? 1 : kSegments == 1 ? 2 : 4;
+  static constexpr int kStageGroups = 2 * kSegments / kGroupHalves;
   static constexpr int kBlockRows = kRows / 128, kBlockBytes = 16 + (kByteInput ? kTokens * 4 : 0);
   static constexpr int kScaleBytes = kByGroup                      ? kStageGroups * kGroupBytes
                                      : kScaling == Scaling::kBlock ? kBlockBytes
@@ -102,9 +106,10 @@ struct StreamKernel {
   const StreamArgs& args;
   char* shared;
   int lane, warp, g, q;
-  // The unit to be copied next, and where this lane's rows of its row block begin.
+  // The unit to be copied next, and where the rows that this lane copies begin, in pieces of 16 bytes.
   int next_row_block, next_stage, units_to_load;
-  const char* rows_at[C::kRowTiles][2];
+  static constexpr int kLaneCopies = C::kNibbles ? 1 : C::kRowPieces / 2;  // of a tile; kI4: and segment
+  uint32_t rows_at[C::kRowTiles][kLaneCopies];
 
   __device__ StreamKernel(const StreamArgs& a, char* s) : args(a), shared(s) {
     lane = threadIdx.x % 32;
@@ -123,76 +128,113 @@ struct StreamKernel {
     return row_block * C::kRows + (warp * C::kRowTiles + tile) * 16;
   }
 
+  // Where a piece of a row lies within its tile: neighbouring rows fall into different halves of the banks.
+  static __device__ int weight_offset(int row, int piece) {
+    return row * (C::kRowPieces * 16) + ((piece ^ ((row & 1) << 2)) << 4);
+  }
+  // The row of a tile and the piece of it that a lane copies the i-th time: whole lines of 128 bytes at a time.
+  __device__ int copied_row(int i) const { return lane / C::kRowPieces + i * (32 / C::kRowPieces); }
+  __device__ int copied_piece() const { return lane % C::kRowPieces; }
+
   // Rows past the end are the last one again, and so are k's: nobody reads what comes of them, or their input is 0.
   __device__ void enter_row_block() {
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++) {
       const int row0 = warp_row(next_row_block, tile);
-      if constexpr (C::kWeights == Weights::kI4) {
-        const int64_t row_tile = min(row0, args.n - 1) / 16;
-        rows_at[tile][0] = args.w + row_tile * args.n_segments * 512 + lane * 16;
+      if constexpr (C::kNibbles) {
+        rows_at[tile][0] = static_cast<uint32_t>(min(row0, args.n - 1) / 16) * args.n_segments * 32 + lane;
       } else {
+        const uint32_t row_pieces = static_cast<uint32_t>(args.k_padded) * element_bytes() / 16;
 #pragma unroll
-        for (int r = 0; r < 2; r++)
-          rows_at[tile][r] =
-              args.w + static_cast<int64_t>(min(row0 + g + 8 * r, args.n - 1)) * args.k_padded * element_bytes();
+        for (int i = 0; i < kLaneCopies; i++)
+          rows_at[tile][i] = static_cast<uint32_t>(min(row0 + copied_row(i), args.n - 1)) * row_pieces;
       }
     }
   }
+  __device__ void copy_weights(char* to, uint32_t piece) const {
+    cp_async16(to, args.w + static_cast<uint64_t>(piece) * 16);
+  }
   __device__ void load_weights(char* to) const {
-    char* lane_to = to + warp * (C::kSegments * C::kRowTiles * C::kTileBytes) + lane * 16;
+    char* warp_to = to + warp * (C::kRowTiles * C::kTileBytes);
 #pragma unroll
-    for (int s = 0; s < C::kSegments; s++) {
-      const int segment = next_stage * C::kSegments + s;
+    for (int tile = 0; tile < C::kRowTiles; tile++) {
+      char* tile_to = warp_to + tile * C::kTileBytes;
+      if constexpr (C::kNibbles) {
 #pragma unroll
-      for (int tile = 0; tile < C::kRowTiles; tile++) {
-        char* tile_to = lane_to + (s * C::kRowTiles + tile) * C::kTileBytes;
-        if constexpr (C::kWeights == Weights::kI4) {
-          cp_async16(tile_to, rows_at[tile][0] + min(segment, args.n_segments - 1) * 512);
-        } else {
-          constexpr int kRowPieces = C::kPieces / 2;  // of 64 bytes, 16 for each q
+        for (int s = 0; s < C::kSegments; s++)
+          copy_weights(tile_to + s * 512 + lane * 16,
+                       rows_at[tile][0] + min(next_stage * C::kSegments + s, args.n_segments - 1) * 32);
+      } else {
+        const int row_pieces = args.k_padded * element_bytes() / 16;
+        const int piece = min(next_stage * C::kRowPieces + copied_piece(), row_pieces - 1);
 #pragma unroll
-          for (int piece = 0; piece < kRowPieces; piece++) {
-            const int at = min((segment * kRowPieces + piece) * 64 + q * 16, args.k_padded * element_bytes() - 16);
-#pragma unroll
-            for (int r = 0; r < 2; r++) cp_async16(tile_to + (piece * 2 + r) * 512, rows_at[tile][r] + at);
-          }
-        }
+        for (int i = 0; i < kLaneCopies; i++)
+          copy_weights(tile_to + weight_offset(copied_row(i), copied_piece()), rows_at[tile][i] + piece);
       }
     }
   }
 
-  // kDirect: at once, by way of registers.
-  template <bool kDirect>
-  __device__ void load_input(char* to, int unit_stage) const {
-    const int row_bytes = args.k * (C::kByteInput ? 1 : 2);
-    constexpr int kCopies = C::kSegments * C::kTokens * 8;
+  // The j-th 16 bytes of a stage's input that this thread copies.
+  static constexpr int kInputCopies = (C::kSegments * C::kTokens * 8 + C::kThreads - 1) / C::kThreads;
+  struct InputCopy {
+    const char* from;
+    int to;       // within the stage's input; -1: none
+    bool inside;  // of the matrix; else zeros
+  };
+  __device__ InputCopy input_copy(int j, int unit_stage) const {
+    const int i = j * C::kThreads + threadIdx.x, piece = i % 8, token = i / 8 % C::kTokens, s = i / (8 * C::kTokens);
+    const int row_bytes = args.k * (C::kByteInput ? 1 : 2), at = (unit_stage * C::kSegments + s) * 128 + piece * 16;
+    const bool inside = token < args.m && at < row_bytes;
+    return {args.x + (inside ? static_cast<uint32_t>(token * row_bytes + at) : 0),
+            s < C::kSegments ? s * C::kTokens * 128 + input_offset(token, piece) : -1, inside};
+  }
+  static constexpr bool kInputScales = C::kScaling == Scaling::kBlock && C::kByteInput;
+  __device__ const float* input_scale(int unit_stage) const {
+    return args.x_scales + static_cast<int64_t>(unit_stage) * args.x_scale_stride + threadIdx.x;
+  }
+  __device__ void load_input(char* to) const {
 #pragma unroll
-    for (int j = 0; j < (kCopies + C::kThreads - 1) / C::kThreads; j++) {
-      const int i = j * C::kThreads + threadIdx.x;
-      if (i >= kCopies) break;
-      const int piece = i % 8, token = i / 8 % C::kTokens, s = i / (8 * C::kTokens);
-      const int at = (unit_stage * C::kSegments + s) * 128 + piece * 16;
-      const bool any = token < args.m && at < row_bytes;
-      const char* from = args.x + (any ? static_cast<int64_t>(token) * row_bytes + at : 0);
-      char* piece_to = to + s * C::kTokens * 128 + input_offset(token, piece);
-      if constexpr (kDirect)
-        *reinterpret_cast<uint4*>(piece_to) = any ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
-      else
-        cp_async16(piece_to, from, any ? 16 : 0);
+    for (int j = 0; j < kInputCopies; j++) {
+      const InputCopy copy = input_copy(j, next_stage);
+      if (copy.to >= 0) cp_async16(to + copy.to, copy.from, copy.inside ? 16 : 0);
+    }
+    if constexpr (kInputScales) {
+      const int token = threadIdx.x;
+      if (token < args.m) cp_async4(to + C::kInputBytes + 16 + token * 4, input_scale(next_stage));
     }
   }
-  template <bool kDirect>
-  __device__ void load_input_scales(char* to, int unit_stage) const {
-    if constexpr (C::kScaling == Scaling::kBlock && C::kByteInput) {
-      const int token = threadIdx.x;
-      if (token >= C::kTokens) return;
-      const bool any = token < args.m;
-      const float* from = args.x_scales + (any ? static_cast<int64_t>(unit_stage) * args.x_scale_stride + token : 0);
-      if constexpr (kDirect)
-        *reinterpret_cast<float*>(to + 16 + token * 4) = any ? *from : 0.0f;
-      else
-        cp_async4(to + 16 + token * 4, from, any ? 4 : 0);
+  // The input of the first stages, by way of registers: all loads are in flight at once.
+  __device__ void fill_input(int unit_stage, int filled) const {
+    constexpr int kMost = C::kMaxStages - 1;
+    uint4 pieces[kMost][kInputCopies];
+    float scales[kMost];
+    int stages[kMost];
+#pragma unroll
+    for (int slot = 0; slot < kMost; slot++) {
+      stages[slot] = unit_stage;
+      if (++unit_stage == args.stages_per_row) unit_stage = 0;
+      if (slot >= filled) break;
+#pragma unroll
+      for (int j = 0; j < kInputCopies; j++) {
+        const InputCopy copy = input_copy(j, stages[slot]);
+        pieces[slot][j] =
+            copy.inside && copy.to >= 0 ? *reinterpret_cast<const uint4*>(copy.from) : make_uint4(0, 0, 0, 0);
+      }
+      if constexpr (kInputScales) scales[slot] = threadIdx.x < args.m ? *input_scale(stages[slot]) : 0.0f;
+    }
+#pragma unroll
+    for (int slot = 0; slot < kMost; slot++) {
+      if (slot >= filled) break;
+      char* to = stage(slot) + C::kWeightBytes;
+#pragma unroll
+      for (int j = 0; j < kInputCopies; j++) {
+        const InputCopy copy = input_copy(j, stages[slot]);
+        if (copy.to >= 0) *reinterpret_cast<uint4*>(to + copy.to) = pieces[slot][j];
+      }
+      if constexpr (kInputScales) {
+        if (threadIdx.x < C::kTokens)
+          *reinterpret_cast<float*>(to + C::kInputBytes + 16 + threadIdx.x * 4) = scales[slot];
+      }
     }
   }
   __device__ void load_weight_scales(char* to) const {
@@ -201,13 +243,13 @@ struct StreamKernel {
       constexpr int kRuns = C::kRows / 16;  // of 16 rows: 32 bytes of scales, 8 of zero points
       const int i = threadIdx.x, part = i / kRuns;
       if (part >= C::kStageGroups) return;
-      const int half = next_stage * C::kSegments * 2 + part;
-      const int group = min(half / args.group_halves, args.n_groups - 1), row = min(row0 + i % kRuns * 16, padded - 16);
+      const int half = next_stage * C::kSegments * 2 + part * C::kGroupHalves;
+      const int group = min(half >> args.group_shift, args.n_groups - 1), row = min(row0 + i % kRuns * 16, padded - 16);
       const int64_t at = static_cast<int64_t>(group) * padded + row;
       char* scales = to + part * C::kGroupBytes + i % kRuns * 32;
       cp_async16(scales, args.w_scales + at * 2);
       cp_async16(scales + 16, args.w_scales + at * 2 + 16);
-      if (args.w_zeros != nullptr)
+      if constexpr (C::kZeros)
         cp_async8(to + part * C::kGroupBytes + C::kRows * 2 + i % kRuns * 8, args.w_zeros + at / 2);
     }
     if constexpr (C::kScaling == Scaling::kBlock) {
@@ -233,9 +275,9 @@ struct StreamKernel {
     if (units_to_load > 0) {
       char* to = stage(slot);
       load_weights(to);
-      load_input<false>(to + C::kWeightBytes, next_stage);
+      load_input(to + C::kWeightBytes);
       load_weight_scales(to + C::kWeightBytes + C::kInputBytes);
-      load_input_scales<false>(to + C::kWeightBytes + C::kInputBytes, next_stage);
+
       advance();
     }
     cp_async_commit();
@@ -252,28 +294,25 @@ struct StreamKernel {
       cp_async_commit();
     }
     wait_for_inputs();
-    int unit_stage = first_stage;
-    for (int slot = 0; slot < filled; slot++) {
-      load_input<true>(stage(slot) + C::kWeightBytes, unit_stage);
-      load_input_scales<true>(stage(slot) + C::kWeightBytes + C::kInputBytes, unit_stage);
-      if (++unit_stage == args.stages_per_row) unit_stage = 0;
-    }
+    fill_input(first_stage, filled);
   }
 
-  // Half c of a segment: the A fragments of a tile of rows.
-  __device__ void weight_fragments(const char* from, int c, const uint32_t (&zeros)[2],
+  // Half c of segment s of a stage: the A fragments of a tile of rows.
+  __device__ void weight_fragments(const char* from, int s, int c, const uint32_t (&zeros)[2],
                                    uint32_t (&a)[C::kSteps][4]) const {
-    if constexpr (C::kWeights == Weights::kI4) {
-      const uint4 piece = *reinterpret_cast<const uint4*>(from);
+    if constexpr (C::kNibbles) {
+      const uint4 piece = *reinterpret_cast<const uint4*>(from + s * 512 + lane * 16);
       const uint32_t rows[2] = {c == 0 ? piece.x : piece.y, c == 0 ? piece.z : piece.w};
 #pragma unroll
       for (int p = 0; p < 4; p++)
 #pragma unroll
-        for (int r = 0; r < 2; r++) a[p / 2][(p % 2) * 2 + r] = int4_pair_to_bf16(rows[r], p, zeros[r]);
+        for (int r = 0; r < 2; r++)
+          a[p / 2][(p % 2) * 2 + r] =
+              C::kOffset ? int4_pair_plus_128(rows[r], p) : int4_pair_to_bf16(rows[r], p, zeros[r]);
     } else if constexpr (C::kPieces == 2) {
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        const uint4 piece = *reinterpret_cast<const uint4*>(from + r * 512);
+        const uint4 piece = *reinterpret_cast<const uint4*>(from + weight_offset(g + 8 * r, s * 4 + q));
         const uint32_t words[2] = {c == 0 ? piece.x : piece.z, c == 0 ? piece.y : piece.w};
 #pragma unroll
         for (int i = 0; i < 2; i++) {
@@ -286,7 +325,7 @@ struct StreamKernel {
     } else {
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        const uint4 piece = *reinterpret_cast<const uint4*>(from + (c * 2 + r) * 512);
+        const uint4 piece = *reinterpret_cast<const uint4*>(from + weight_offset(g + 8 * r, s * 8 + c * 4 + q));
         const uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
 #pragma unroll
         for (int i = 0; i < 4; i++) {
@@ -329,7 +368,7 @@ struct StreamKernel {
         group.scales[tile][r] = args.bf16_scales ? __uint_as_float(static_cast<uint32_t>(bits) << 16)
                                                  : __half2float(__ushort_as_half(bits));
         group.zeros[tile][r] = 0x43084308u;
-        if (C::kWeights == Weights::kI4 && args.w_zeros != nullptr) {
+        if constexpr (C::kZeros) {
           const uint32_t pair = static_cast<uint8_t>(from[C::kRows * 2 + row / 2]);
           group.zeros[tile][r] = 0x43004300u | (((pair >> (4 * (g & 1))) & 15) * 0x10001u);
         }
@@ -337,25 +376,36 @@ struct StreamKernel {
     return group;
   }
   using Parts = float[C::kRowTiles][C::kTokenTiles][4];
-  __device__ void add_scaled(const Group& group, Parts& parts, Sums& sums) const {
+  // input_sums [2 q, 2 q + 1]: of the tokens' inputs in the group, with kOffset.
+  __device__ void add_scaled(const Group& group, Parts& parts, const float (&input_sums)[4], Sums& sums) const {
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++)
 #pragma unroll
       for (int t = 0; t < C::kTokenTiles; t++)
 #pragma unroll
-        for (int i = 0; i < 4; i++) sums[tile][t][i] += parts[tile][t][i] * group.scales[tile][i / 2];
+        for (int i = 0; i < 4; i++) {
+          float part = parts[tile][t][i];
+          if constexpr (C::kOffset) part -= __uint_as_float(group.zeros[tile][i / 2] << 16) * input_sums[i % 2];
+          sums[tile][t][i] += part * group.scales[tile][i / 2];
+        }
   }
 
   // Half c of segment s of a stage, added to `sums`.
   template <class AnySums>
-  __device__ void multiply_half(const char* from, int s, int c, const Group& group, AnySums& sums) const {
+  __device__ void multiply_half(const char* from, int s, int c, const Group& group, AnySums& sums,
+                                float (&input_sums)[4]) const {
     uint32_t b[C::kTokenTiles][C::kSteps][2];
     input_fragments(from + C::kWeightBytes + s * C::kTokens * 128, c, b);
-    const char* warp_from = from + (warp * C::kSegments + s) * (C::kRowTiles * C::kTileBytes) + lane * 16;
+    if constexpr (C::kOffset) {
+      constexpr uint32_t kOnes[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
+#pragma unroll
+      for (int step = 0; step < C::kSteps; step++) mma(input_sums, kOnes, b[0][step], Operand{});
+    }
+    const char* warp_from = from + warp * (C::kRowTiles * C::kTileBytes);
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++) {
       uint32_t a[C::kSteps][4];
-      weight_fragments(warp_from + tile * C::kTileBytes, c, group.zeros[tile], a);
+      weight_fragments(warp_from + tile * C::kTileBytes, s, c, group.zeros[tile], a);
 #pragma unroll
       for (int step = 0; step < C::kSteps; step++)
 #pragma unroll
@@ -365,29 +415,27 @@ struct StreamKernel {
   __device__ void compute(int slot, Sums& sums) const {
     const char* from = stage(slot);
     const char* scales = from + C::kWeightBytes + C::kInputBytes;
-    if constexpr (C::kScaling == Scaling::kSmallGroup) {
+    constexpr int kHalves = 2 * C::kSegments;
+    [[maybe_unused]] float unused[4];
+    if constexpr (C::kByGroup) {
 #pragma unroll
-      for (int half = 0; half < 2 * C::kSegments; half++) {
-        const Group group = read_group(scales + half * C::kGroupBytes);
+      for (int i = 0; i < C::kStageGroups; i++) {
+        const Group group = read_group(scales + i * C::kGroupBytes);
         Parts parts = {};
-        multiply_half(from, half / 2, half % 2, group, parts);
-        add_scaled(group, parts, sums);
+        float input_sums[4] = {};
+#pragma unroll
+        for (int half = i * C::kGroupHalves; half < (i + 1) * C::kGroupHalves; half++)
+          multiply_half(from, half / 2, half % 2, group, parts, input_sums);
+        add_scaled(group, parts, input_sums, sums);
       }
+    } else if constexpr (C::kScaling == Scaling::kEnd) {
+#pragma unroll
+      for (int half = 0; half < kHalves; half++) multiply_half(from, half / 2, half % 2, Group{}, sums, unused);
     } else {
-      Group group = {};
-      if constexpr (C::kScaling == Scaling::kGroup) group = read_group(scales);
-      if constexpr (C::kScaling == Scaling::kEnd) {
+      Parts parts = {};
 #pragma unroll
-        for (int half = 0; half < 2 * C::kSegments; half++) multiply_half(from, half / 2, half % 2, group, sums);
-      } else {
-        Parts parts = {};
-#pragma unroll
-        for (int half = 0; half < 2 * C::kSegments; half++) multiply_half(from, half / 2, half % 2, group, parts);
-        if constexpr (C::kScaling == Scaling::kGroup)
-          add_scaled(group, parts, sums);
-        else
-          add_block_scaled(scales, parts, sums);
-      }
+      for (int half = 0; half < kHalves; half++) multiply_half(from, half / 2, half % 2, Group{}, parts, unused);
+      add_block_scaled(scales, parts, sums);
     }
   }
   __device__ void add_block_scaled(const char* scales, Parts& parts, Sums& sums) const {
@@ -410,18 +458,15 @@ struct StreamKernel {
 #pragma unroll
       for (int t = 0; t < C::kTokenTiles; t++) f(tile * C::kTokenTiles + t, sums[tile][t]);
   }
-  __device__ int first_unit(int cta) const {
-    return static_cast<int>(static_cast<int64_t>(cta) * args.n_units / gridDim.x);
-  }
+  // The first units_left CTAs have one unit more.
+  __device__ int first_unit(int cta) const { return cta * args.units_of_cta + min(cta, args.units_left); }
   __device__ int cta_of(int unit) const {
-    int cta = static_cast<int>(static_cast<int64_t>(unit) * gridDim.x / args.n_units);
-    while (first_unit(cta + 1) <= unit) cta++;
-    while (first_unit(cta) > unit) cta--;
-    return cta;
+    const int longer = args.units_left * (args.units_of_cta + 1);
+    return unit < longer ? unit / (args.units_of_cta + 1) : args.units_left + (unit - longer) / args.units_of_cta;
   }
   // A CTA has room for two row blocks that it does not finish alone: its first and its last.
   __device__ Sum* partial(int cta, int row_block) const {
-    const bool first = first_unit(cta) / args.stages_per_row == row_block;
+    const bool first = first_unit(cta) >= row_block * args.stages_per_row;
     return reinterpret_cast<Sum*>(args.partials) + (static_cast<int64_t>(cta) * 2 + !first) * C::kPartialFloats;
   }
 
