@@ -1,16 +1,18 @@
 #!/bin/bash
 # Builds the CUDA kernels and their programs, then checks, times and sanitizes them: needs nvcc, compute-sanitizer and a
 # card. Usage: bench/cuda/run.sh [build | check | time | sanitize]...   all of them if none is named
-# Environment: ARCH (90a), BUILD (build-cuda-bench), TIME (what `time` is asked for)
+# Environment: ARCH (90a), BUILD (build-cuda-bench), TIME (what `time` is asked for); CODE (sm_$ARCH): with ARCH=80 and
+# CODE=compute_80 a newer card compiles and runs what is written for older ones
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build-cuda-bench}
 arch=${ARCH:-90a}
-export build arch
+code=${CODE:-sm_$arch}
+export build arch code
 mkdir -p "$build"
 
 compile() {
-  nvcc -std=c++20 -O3 -lineinfo -gencode "arch=compute_$arch,code=sm_$arch" -Isrc -x cu -c "$1" -o "$build/$(basename "$1").o"
+  nvcc -std=c++20 -O3 -lineinfo -gencode "arch=compute_$arch,code=$code" -Isrc -x cu -c "$1" -o "$build/$(basename "$1").o"
 }
 export -f compile
 build() {

@@ -130,16 +130,9 @@ void Product::widened() {
 }  // namespace
 
 MatmulKernel plan_matmul(WeightForm form, int64_t n_tokens) {
-  switch (form) {
-    case WeightForm::kF32:
-      return MatmulKernel::kLt;
-    case WeightForm::kE4M3Wide:
-    case WeightForm::kI8Wide:
-    case WeightForm::kI4:
-      return n_tokens <= kStreamTokens ? MatmulKernel::kStream : MatmulKernel::kWidenLt;
-    default:
-      return n_tokens <= kStreamTokens ? MatmulKernel::kStream : MatmulKernel::kLt;
-  }
+  if (n_tokens <= stream_tokens(form)) return MatmulKernel::kStream;
+  const bool wide = form == WeightForm::kE4M3Wide || form == WeightForm::kI8Wide || form == WeightForm::kI4;
+  return wide ? MatmulKernel::kWidenLt : MatmulKernel::kLt;
 }
 
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {

@@ -27,9 +27,6 @@ const Card& card() {
   }();
   return card;
 }
-// Tokens of one launch: 64 need rings that compute capability 8.9 has no shared memory for.
-int64_t tokens_of_launch() { return card().shared_bytes < (160 << 10) ? 32 : kStreamTokens; }
-
 template <class C>
 void launch(StreamArgs args, cudaStream_t stream) {
   static_assert(C::kRows <= kMaxRows);
@@ -42,22 +39,34 @@ void launch(StreamArgs args, cudaStream_t stream) {
   if (stages < 2) unsupported("so little shared memory");
   args.n_stages = stages;
   args.n_segments = static_cast<int>(ceil_div(args.k_padded, C::kSegment));
-  args.stages_per_row = static_cast<int>(ceil_div(args.n_segments, C::kSegments));
+  args.stages_per_row = static_cast<int>(ceil_div(args.n_segments, C::kStageSegments));
   const int n_units = static_cast<int>(ceil_div(args.n, C::kRows)) * args.stages_per_row;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
-  const int ctas = std::clamp(n_units / kMinStagesOfCta, 1, most);
+  const int ctas = C::kDeep ? n_units / args.stages_per_row : std::clamp(n_units / kMinStagesOfCta, 1, most);
   args.units_of_cta = n_units / ctas;
   args.units_left = n_units % ctas;
   launch_overlapped(stream_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
                     static_cast<size_t>(stages) * C::kStageBytes, stream, args);
 }
 
+// A CTA that has its rows alone has no sums to put together with others, which is what a small weight's time goes to;
+// but it reads the whole input for few rows, and wants many rows or short ones to fill the card.
 template <Weights kWeights, Scaling kScaling>
 void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
-  if (args.m <= 8) return launch<StreamConfig<kWeights, kScaling, 1>>(args, stream);
-  if (args.m <= 16) return launch<StreamConfig<kWeights, kScaling, 2>>(args, stream);
-  if (args.m <= 32) return launch<StreamConfig<kWeights, kScaling, 4>>(args, stream);
-  launch<StreamConfig<kWeights, kScaling, 8>>(args, stream);
+  constexpr int kPieces = StreamConfig<kWeights, kScaling, 1>::kPieces;
+  constexpr int kTiles = kPieces == 1 ? 2 : 1;  // two of 4 bits share an input fragment
+  const bool is_small = args.n <= 8192 && args.k <= 8192;
+  if (args.m <= 8) return launch<StreamConfig<kWeights, kScaling, 1, true, kTiles>>(args, stream);
+  if (args.m <= 16) {
+    if (kPieces == 4 || is_small) return launch<StreamConfig<kWeights, kScaling, 2, true, kTiles>>(args, stream);
+    if constexpr (kPieces < 4) return launch<StreamConfig<kWeights, kScaling, 2, false, kTiles>>(args, stream);
+  }
+  if constexpr (kWeights != Weights::kF16 && kWeights != Weights::kBF16) {
+    if (args.m <= 32 && (kTiles == 1 || is_small)) return launch<StreamConfig<kWeights, kScaling, 4>>(args, stream);
+    if constexpr (kTiles > 1)
+      if (args.m <= 32) return launch<StreamConfig<kWeights, kScaling, 4, false, kTiles>>(args, stream);
+    if constexpr (kPieces < 4) launch<StreamConfig<kWeights, kScaling, 8>>(args, stream);
+  }
 }
 
 void dispatch(const DeviceMatrix& w, const StreamArgs& args, cudaStream_t stream) {
@@ -106,6 +115,21 @@ int64_t input_bytes(InputForm form) {
 
 }  // namespace
 
+int64_t stream_tokens(WeightForm form) {
+  switch (form) {
+    case WeightForm::kF32:
+      return 0;
+    case WeightForm::kF16:
+    case WeightForm::kBF16:
+      return 16;
+    case WeightForm::kE4M3:
+    case WeightForm::kI8:
+      return 32;
+    default:
+      return 64;
+  }
+}
+
 int64_t stream_workspace_bytes(int64_t n_tokens) {
   const int64_t tokens = n_tokens <= 8 ? 8 : n_tokens <= 16 ? 16 : n_tokens <= 32 ? 32 : 64;
   return kMatmulCounterBytes + int64_t{kMaxCtas} * 2 * kMaxRows * tokens * 4;
@@ -136,7 +160,8 @@ void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bia
     args.group_shift = w.group == w.k ? 31 : w.group == 32 ? 0 : w.group == 64 ? 1 : w.group == 128 ? 2 : -1;
     if (args.group_shift < 0) unsupported("groups of this size");
   }
-  const int64_t step = tokens_of_launch();
+  // 64 need a ring that compute capability 8.9 has no shared memory for.
+  const int64_t step = std::min<int64_t>(stream_tokens(w.form), card().shared_bytes < (160 << 10) ? 32 : 64);
   for (int64_t t = 0; t < x.n_tokens; t += step) {
     args.m = static_cast<int>(std::min(step, x.n_tokens - t));
     args.x = static_cast<const char*>(x.values) + t * x.in * input_bytes(x.form);

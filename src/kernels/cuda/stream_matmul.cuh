@@ -1,9 +1,10 @@
 // y = x w^T for few tokens. The weight passes once from memory through a ring of cp.async stages into the A operand of
 // tensor-core products (its rows are the 16 rows of a tile); tokens are the 8 columns.
 //
-// A CTA has 8 warps of 16 * kRowTiles rows each. A stage is one unit of work: the CTA's rows by kSegments segments of
-// k; a segment is 128 bytes of an input row. The k's of a fragment are whichever lie together in memory, the
-// same ones in both operands, so that 16 bytes of a row are a lane's.
+// // A CTA has 8 warps: kRowWarps of 16 * kRowTiles rows each, and kDepthWarps that share the k's of a stage. A stage
+// is one unit of work: the CTA's rows by kStageSegments segments of k; a segment is 128 bytes of an input row. The k's
+// of a fragment are whichever lie together in memory, the same ones in both operands, so that 16 bytes of a row are a
+// lane's.
 //
 //   units, row block by row block     | 0 1 2 3 4 5 | 6 7 8 9 10 11 | ...
 //   CTAs, an equal share each         | 0 0 0 0 1 1 | 1 1 2 2 2  2  | ...        (stream-K, arXiv:2301.03598)
@@ -51,7 +52,8 @@ enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4, kI4Zero }
 // (kGroup) or of 32 k's (kSmallGroup).
 enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
 
-template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_>
+// kDeep: the warps share the k's of 16 or 32 rows, which a CTA has alone and whole.
+template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_, bool kDeep_ = false, int kRowTiles_ = 1>
 struct StreamConfig {
   static constexpr Weights kWeights = kWeights_;
   static constexpr Scaling kScaling = kScaling_;
@@ -65,12 +67,23 @@ struct StreamConfig {
   // Codes are multiplied with 128 added, which is taken off again with the input's sum: one more product a fragment of
   // the input, for one subtraction less a pair of codes.
   static constexpr bool kOffset = kNibbles && kTokenTiles_ == 1 && kScaling == Scaling::kGroup;
+  // Codes meet their scales before they are multiplied, rounded to bf16: with so many tokens there are no registers for
+  // the sums of a group.
+  static constexpr bool kScaledCodes = kByGroup && kTokenTiles_ == 8;
   static constexpr int kPieces = kNibbles ? 1 : kWeights == Weights::kE4M3Wide || kWeights == Weights::kI8Wide ? 2 : 4;
   static constexpr int kWarps = 8, kThreads = 32 * kWarps;
-  static constexpr int kRowTiles = kNibbles && kTokenTiles <= 4 ? 2 : 1;
-  static constexpr int kSegments = kPieces == 4 ? 1 : kPieces == 1 && kTokenTiles <= 2 ? 4 : 2;
+  static constexpr bool kDeep = kDeep_;
+  static_assert(!kDeep || kTokenTiles <= 2);
+  static constexpr int kRowWarps = !kDeep ? kWarps : kTokenTiles == 1 || kNibbles ? 1 : 2;
+  static constexpr int kDepthWarps = kWarps / kRowWarps;
+  static constexpr int kRowTiles = kRowTiles_;
+  // Of a warp and stage.
+  static constexpr int kSegments = kPieces == 4 || (kDeep && kTokenTiles > 1)   ? 1
+                                   : kPieces == 1 && kTokenTiles <= 2 && !kDeep ? 4
+                                                                                : 2;
+  static constexpr int kStageSegments = kSegments * kDepthWarps;
   static constexpr int kCtasOfSm = 2;
-  static constexpr int kRows = kWarps * kRowTiles * 16;
+  static constexpr int kRows = kRowWarps * kRowTiles * 16;
   static constexpr int kMaxStages = 6;
 
   using Sum = std::conditional_t<kWeights == Weights::kI8, int, float>;
@@ -83,15 +96,16 @@ struct StreamConfig {
   static constexpr int kTileBytes = kSegments * kPieces * 512;  // 16 rows of a stage
   static constexpr int kRowPieces = kTileBytes / 256;           // of 16 bytes, of a row; not kI4
   static constexpr int kWeightBytes = kWarps * kRowTiles * kTileBytes;
-  static constexpr int kInputBytes = kSegments * kTokens * 128;
+  static constexpr int kInputBytes = kStageSegments * kTokens * 128;
   // By group: a row of scales and one of zero points for each group of a stage. By block: the weight's, then the
   // tokens'.
-  static constexpr int kGroupBytes = kRows * 2 + (kZeros ? kRows / 2 : 0);
+  static constexpr int kGroupBytes = kRows * 2 + (kZeros ? (kRows / 2 + 15) / 16 * 16 : 0);
   static constexpr int kGroupHalves = kScaling == Scaling::kSmallGroup ? 1 : kSegments == 1 ? 2 : 4;
-  static constexpr int kStageGroups = 2 * kSegments / kGroupHalves;
-  static constexpr int kBlockRows = kRows / 128, kBlockBytes = 16 + (kByteInput ? kTokens * 4 : 0);
+  static constexpr int kWarpGroups = 2 * kSegments / kGroupHalves, kStageGroups = kWarpGroups * kDepthWarps;
+  static constexpr int kBlockRows = kRows < 128 ? 1 : kRows / 128;
+  static constexpr int kBlockBytes = 16 + (kByteInput ? kTokens * 4 : 0);  // of a depth
   static constexpr int kScaleBytes = kByGroup                      ? kStageGroups * kGroupBytes
-                                     : kScaling == Scaling::kBlock ? kBlockBytes
+                                     : kScaling == Scaling::kBlock ? kBlockBytes * kDepthWarps
                                                                    : 0;
   static constexpr int kStageBytes = kWeightBytes + kInputBytes + kScaleBytes;
   static constexpr int kPartialFloats = kRows * kTokens;  // of a CTA and row block
@@ -105,7 +119,7 @@ struct StreamKernel {
 
   const StreamArgs& args;
   char* shared;
-  int lane, warp, g, q;
+  int lane, warp, g, q, row_warp, depth;
   // The unit to be copied next, and where the rows that this lane copies begin, in pieces of 16 bytes.
   int next_row_block, next_stage, units_to_load;
   static constexpr int kLaneCopies = C::kNibbles ? 1 : C::kRowPieces / 2;  // of a tile; kI4: and segment
@@ -116,6 +130,8 @@ struct StreamKernel {
     warp = threadIdx.x / 32;
     g = lane / 4;
     q = lane % 4;
+    row_warp = warp % C::kRowWarps;
+    depth = warp / C::kRowWarps;
   }
 
   // Neighbouring tokens' pieces fall into different halves of the banks.
@@ -125,12 +141,12 @@ struct StreamKernel {
   }
   __device__ char* stage(int slot) const { return shared + slot * C::kStageBytes; }
   __device__ int warp_row(int row_block, int tile) const {
-    return row_block * C::kRows + (warp * C::kRowTiles + tile) * 16;
+    return row_block * C::kRows + (row_warp * C::kRowTiles + tile) * 16;
   }
 
   // Where a piece of a row lies within its tile: neighbouring rows fall into different halves of the banks.
   static __device__ int weight_offset(int row, int piece) {
-    return row * (C::kRowPieces * 16) + ((piece ^ ((row & 1) << 2)) << 4);
+    return row * (C::kRowPieces * 16) + ((C::kRowPieces < 8 ? piece : piece ^ ((row & 1) << 2)) << 4);
   }
   // The row of a tile and the piece of it that a lane copies the i-th time: whole lines of 128 bytes at a time.
   __device__ int copied_row(int i) const { return lane / C::kRowPieces + i * (32 / C::kRowPieces); }
@@ -163,10 +179,11 @@ struct StreamKernel {
 #pragma unroll
         for (int s = 0; s < C::kSegments; s++)
           copy_weights(tile_to + s * 512 + lane * 16,
-                       rows_at[tile][0] + min(next_stage * C::kSegments + s, args.n_segments - 1) * 32);
+                       rows_at[tile][0] +
+                           min((next_stage * C::kDepthWarps + depth) * C::kSegments + s, args.n_segments - 1) * 32);
       } else {
         const int row_pieces = args.k_padded * element_bytes() / 16;
-        const int piece = min(next_stage * C::kRowPieces + copied_piece(), row_pieces - 1);
+        const int piece = min((next_stage * C::kDepthWarps + depth) * C::kRowPieces + copied_piece(), row_pieces - 1);
 #pragma unroll
         for (int i = 0; i < kLaneCopies; i++)
           copy_weights(tile_to + weight_offset(copied_row(i), copied_piece()), rows_at[tile][i] + piece);
@@ -175,7 +192,7 @@ struct StreamKernel {
   }
 
   // The j-th 16 bytes of a stage's input that this thread copies.
-  static constexpr int kInputCopies = (C::kSegments * C::kTokens * 8 + C::kThreads - 1) / C::kThreads;
+  static constexpr int kInputCopies = (C::kStageSegments * C::kTokens * 8 + C::kThreads - 1) / C::kThreads;
   struct InputCopy {
     const char* from;
     int to;       // within the stage's input; -1: none
@@ -183,14 +200,25 @@ struct StreamKernel {
   };
   __device__ InputCopy input_copy(int j, int unit_stage) const {
     const int i = j * C::kThreads + threadIdx.x, piece = i % 8, token = i / 8 % C::kTokens, s = i / (8 * C::kTokens);
-    const int row_bytes = args.k * (C::kByteInput ? 1 : 2), at = (unit_stage * C::kSegments + s) * 128 + piece * 16;
-    const bool inside = token < args.m && at < row_bytes;
+    const int row_bytes = args.k * (C::kByteInput ? 1 : 2),
+              at = (unit_stage * C::kStageSegments + s) * 128 + piece * 16;
+    const bool inside = at < row_bytes;
+    // Tokens that aren't there need no zeros: nobody reads what comes of them.
     return {args.x + (inside ? static_cast<uint32_t>(token * row_bytes + at) : 0),
-            s < C::kSegments ? s * C::kTokens * 128 + input_offset(token, piece) : -1, inside};
+            s < C::kStageSegments && token < args.m ? s * C::kTokens * 128 + input_offset(token, piece) : -1, inside};
   }
   static constexpr bool kInputScales = C::kScaling == Scaling::kBlock && C::kByteInput;
+  // Threads depth * kTokens + token have a token's scale of a depth's block.
+  __device__ bool has_input_scale() const {
+    return threadIdx.x < C::kDepthWarps * C::kTokens && static_cast<int>(threadIdx.x) % C::kTokens < args.m;
+  }
   __device__ const float* input_scale(int unit_stage) const {
-    return args.x_scales + static_cast<int64_t>(unit_stage) * args.x_scale_stride + threadIdx.x;
+    const int block =
+        min(unit_stage * C::kDepthWarps + static_cast<int>(threadIdx.x) / C::kTokens, args.n_segments - 1);
+    return args.x_scales + static_cast<int64_t>(block) * args.x_scale_stride + threadIdx.x % C::kTokens;
+  }
+  static __device__ int input_scale_at() {
+    return C::kInputBytes + threadIdx.x / C::kTokens * C::kBlockBytes + 16 + threadIdx.x % C::kTokens * 4;
   }
   __device__ void load_input(char* to) const {
 #pragma unroll
@@ -199,8 +227,7 @@ struct StreamKernel {
       if (copy.to >= 0) cp_async16(to + copy.to, copy.from, copy.inside ? 16 : 0);
     }
     if constexpr (kInputScales) {
-      const int token = threadIdx.x;
-      if (token < args.m) cp_async4(to + C::kInputBytes + 16 + token * 4, input_scale(next_stage));
+      if (has_input_scale()) cp_async4(to + input_scale_at(), input_scale(next_stage));
     }
   }
   // The input of the first stages, by way of registers: all loads are in flight at once.
@@ -220,7 +247,7 @@ struct StreamKernel {
         pieces[slot][j] =
             copy.inside && copy.to >= 0 ? *reinterpret_cast<const uint4*>(copy.from) : make_uint4(0, 0, 0, 0);
       }
-      if constexpr (kInputScales) scales[slot] = threadIdx.x < args.m ? *input_scale(stages[slot]) : 0.0f;
+      if constexpr (kInputScales) scales[slot] = has_input_scale() ? *input_scale(stages[slot]) : 0.0f;
     }
 #pragma unroll
     for (int slot = 0; slot < kMost; slot++) {
@@ -232,8 +259,7 @@ struct StreamKernel {
         if (copy.to >= 0) *reinterpret_cast<uint4*>(to + copy.to) = pieces[slot][j];
       }
       if constexpr (kInputScales) {
-        if (threadIdx.x < C::kTokens)
-          *reinterpret_cast<float*>(to + C::kInputBytes + 16 + threadIdx.x * 4) = scales[slot];
+        if (has_input_scale()) *reinterpret_cast<float*>(to + input_scale_at()) = scales[slot];
       }
     }
   }
@@ -243,7 +269,7 @@ struct StreamKernel {
       constexpr int kRuns = C::kRows / 16;  // of 16 rows: 32 bytes of scales, 8 of zero points
       const int i = threadIdx.x, part = i / kRuns;
       if (part >= C::kStageGroups) return;
-      const int half = next_stage * C::kSegments * 2 + part * C::kGroupHalves;
+      const int half = next_stage * C::kStageSegments * 2 + part * C::kGroupHalves;
       const int group = min(half >> args.group_shift, args.n_groups - 1), row = min(row0 + i % kRuns * 16, padded - 16);
       const int64_t at = static_cast<int64_t>(group) * padded + row;
       char* scales = to + part * C::kGroupBytes + i % kRuns * 32;
@@ -253,12 +279,13 @@ struct StreamKernel {
         cp_async8(to + part * C::kGroupBytes + C::kRows * 2 + i % kRuns * 8, args.w_zeros + at / 2);
     }
     if constexpr (C::kScaling == Scaling::kBlock) {
-      if (threadIdx.x >= C::kBlockRows) return;
-      const int row = min(next_row_block * C::kBlockRows + static_cast<int>(threadIdx.x), (args.n + 127) / 128 - 1);
-      const int block = C::kByteInput ? next_stage : next_stage * C::kSegments / 2;
-      cp_async4(
-          to + threadIdx.x * 4,
-          args.w_scales + (static_cast<int64_t>(row) * args.scale_stride + min(block, args.scale_stride - 1)) * 4);
+      const int d = threadIdx.x / C::kBlockRows, part = threadIdx.x % C::kBlockRows;
+      if (d >= C::kDepthWarps) return;
+      const int row = min(next_row_block * C::kRows / 128 + part, (args.n + 127) / 128 - 1);
+      const int segment = min((next_stage * C::kDepthWarps + d) * C::kSegments, args.n_segments - 1);
+      const int block = segment * C::kSegment / 128;
+      cp_async4(to + d * C::kBlockBytes + part * 4,
+                args.w_scales + (static_cast<int64_t>(row) * args.scale_stride + block) * 4);
     }
   }
   static_assert(C::kScaling != Scaling::kBlock || C::kSegments * C::kSegment <= 128);
@@ -337,10 +364,11 @@ struct StreamKernel {
       }
     }
   }
-  __device__ void input_fragments(const char* from, int c, uint32_t (&b)[C::kTokenTiles][C::kSteps][2]) const {
+  template <int kTiles>
+  __device__ void input_fragments(const char* from, int first, int c, uint32_t (&b)[kTiles][C::kSteps][2]) const {
 #pragma unroll
-    for (int t = 0; t < C::kTokenTiles; t++) {
-      const uint4 piece = *reinterpret_cast<const uint4*>(from + input_offset(t * 8 + g, c * 4 + q));
+    for (int t = 0; t < kTiles; t++) {
+      const uint4 piece = *reinterpret_cast<const uint4*>(from + input_offset((first + t) * 8 + g, c * 4 + q));
       const uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
 #pragma unroll
       for (int i = 0; i < 4; i++) {
@@ -355,6 +383,7 @@ struct StreamKernel {
   // Scales and zero points (as int4_pair_to_bf16 wants them) of a group, of rows g and g + 8 of each tile.
   struct Group {
     float scales[C::kRowTiles][2];
+    uint32_t pairs[C::kRowTiles][2];  // of scales, bf16
     uint32_t zeros[C::kRowTiles][2];
   };
   __device__ Group read_group(const char* from) const {
@@ -363,10 +392,11 @@ struct StreamKernel {
     for (int tile = 0; tile < C::kRowTiles; tile++)
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        const int row = (warp * C::kRowTiles + tile) * 16 + g + 8 * r;
+        const int row = (row_warp * C::kRowTiles + tile) * 16 + g + 8 * r;
         const uint16_t bits = *reinterpret_cast<const uint16_t*>(from + row * 2);
         group.scales[tile][r] = args.bf16_scales ? __uint_as_float(static_cast<uint32_t>(bits) << 16)
                                                  : __half2float(__ushort_as_half(bits));
+        if constexpr (C::kScaledCodes) group.pairs[tile][r] = pack_bf16x2(group.scales[tile][r], group.scales[tile][r]);
         group.zeros[tile][r] = 0x43084308u;
         if constexpr (C::kZeros) {
           const uint32_t pair = static_cast<uint8_t>(from[C::kRows * 2 + row / 2]);
@@ -394,22 +424,35 @@ struct StreamKernel {
   template <class AnySums>
   __device__ void multiply_half(const char* from, int s, int c, const Group& group, AnySums& sums,
                                 float (&input_sums)[4]) const {
-    uint32_t b[C::kTokenTiles][C::kSteps][2];
-    input_fragments(from + C::kWeightBytes + s * C::kTokens * 128, c, b);
-    if constexpr (C::kOffset) {
-      constexpr uint32_t kOnes[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
-#pragma unroll
-      for (int step = 0; step < C::kSteps; step++) mma(input_sums, kOnes, b[0][step], Operand{});
-    }
+    const char* input = from + C::kWeightBytes + (depth * C::kSegments + s) * C::kTokens * 128;
     const char* warp_from = from + warp * (C::kRowTiles * C::kTileBytes);
+    uint32_t a[C::kRowTiles][C::kSteps][4];
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++) {
-      uint32_t a[C::kSteps][4];
-      weight_fragments(warp_from + tile * C::kTileBytes, s, c, group.zeros[tile], a);
+      weight_fragments(warp_from + tile * C::kTileBytes, s, c, group.zeros[tile], a[tile]);
+      if constexpr (C::kScaledCodes) {
 #pragma unroll
-      for (int step = 0; step < C::kSteps; step++)
+        for (int step = 0; step < C::kSteps; step++)
 #pragma unroll
-        for (int t = 0; t < C::kTokenTiles; t++) mma(sums[tile][t], a[step], b[t][step], Operand{});
+          for (int i = 0; i < 4; i++) a[tile][step][i] = mul_bf16x2(a[tile][step][i], group.pairs[tile][i % 2]);
+      }
+    }
+    constexpr int kAtOnce = C::kTokenTiles < 4 ? C::kTokenTiles : 4;  // what registers hold
+#pragma unroll
+    for (int first = 0; first < C::kTokenTiles; first += kAtOnce) {
+      uint32_t b[kAtOnce][C::kSteps][2];
+      input_fragments(input, first, c, b);
+      if constexpr (C::kOffset) {
+        constexpr uint32_t kOnes[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
+#pragma unroll
+        for (int step = 0; step < C::kSteps; step++) mma(input_sums, kOnes, b[0][step], Operand{});
+      }
+#pragma unroll
+      for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+        for (int step = 0; step < C::kSteps; step++)
+#pragma unroll
+          for (int t = 0; t < kAtOnce; t++) mma(sums[tile][first + t], a[tile][step], b[t][step], Operand{});
     }
   }
   __device__ void compute(int slot, Sums& sums) const {
@@ -419,8 +462,14 @@ struct StreamKernel {
     [[maybe_unused]] float unused[4];
     if constexpr (C::kByGroup) {
 #pragma unroll
-      for (int i = 0; i < C::kStageGroups; i++) {
-        const Group group = read_group(scales + i * C::kGroupBytes);
+      for (int i = 0; i < C::kWarpGroups; i++) {
+        const Group group = read_group(scales + (depth * C::kWarpGroups + i) * C::kGroupBytes);
+        if constexpr (C::kScaledCodes) {
+#pragma unroll
+          for (int half = i * C::kGroupHalves; half < (i + 1) * C::kGroupHalves; half++)
+            multiply_half(from, half / 2, half % 2, group, sums, unused);
+          continue;
+        }
         Parts parts = {};
         float input_sums[4] = {};
 #pragma unroll
@@ -435,11 +484,11 @@ struct StreamKernel {
       Parts parts = {};
 #pragma unroll
       for (int half = 0; half < kHalves; half++) multiply_half(from, half / 2, half % 2, Group{}, parts, unused);
-      add_block_scaled(scales, parts, sums);
+      add_block_scaled(scales + depth * C::kBlockBytes, parts, sums);
     }
   }
   __device__ void add_block_scaled(const char* scales, Parts& parts, Sums& sums) const {
-    const float block = *reinterpret_cast<const float*>(scales + warp * C::kRowTiles / 8 * 4);
+    const float block = *reinterpret_cast<const float*>(scales + row_warp * C::kRowTiles / 8 * 4);
 #pragma unroll
     for (int t = 0; t < C::kTokenTiles; t++) {
       float2 token = {1, 1};
@@ -470,8 +519,40 @@ struct StreamKernel {
     return reinterpret_cast<Sum*>(args.partials) + (static_cast<int64_t>(cta) * 2 + !first) * C::kPartialFloats;
   }
 
+  // Adds the sums of all depths into those of depth 0, by way of the ring, which is done with.
+  __device__ void reduce_depths(Sums& sums) const {
+    constexpr int kTiles = C::kRowTiles * C::kTokenTiles, kStride = C::kRowWarps * kTiles * 128;
+    static_assert((C::kDepthWarps - 1) * kStride * 4 <= 2 * C::kStageBytes);
+    Sum* lane_at = reinterpret_cast<Sum*>(shared) + row_warp * kTiles * 128 + lane * 4;
+    __syncthreads();
+    if (depth > 0)
+      each_sum(
+          [&](int i, Sum(&v)[4]) {
+            *reinterpret_cast<int4*>(lane_at + (depth - 1) * kStride + i * 128) = *reinterpret_cast<const int4*>(v);
+          },
+          sums);
+    __syncthreads();
+    if (depth > 0) return;
+    each_sum(
+        [&](int i, Sum(&v)[4]) {
+#pragma unroll
+          for (int d = 0; d < C::kDepthWarps - 1; d++) {
+            const int4 bits = *reinterpret_cast<const int4*>(lane_at + d * kStride + i * 128);
+            const Sum* other = reinterpret_cast<const Sum*>(&bits);
+#pragma unroll
+            for (int e = 0; e < 4; e++) v[e] += other[e];
+          }
+        },
+        sums);
+  }
+
   // Called by the whole CTA with the finished sums of its share of a row block.
   __device__ void finish(int row_block, Sums& sums) const {
+    if constexpr (C::kDeep) {
+      reduce_depths(sums);
+      if (depth == 0) write(row_block, sums);
+      return;
+    }
     const int first = cta_of(row_block * args.stages_per_row), last = cta_of((row_block + 1) * args.stages_per_row - 1);
     if (first == last || sum_partials(row_block, first, last, sums)) write(row_block, sums);
   }

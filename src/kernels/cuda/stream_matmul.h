@@ -4,8 +4,9 @@
 
 namespace trimeter::cuda {
 
-inline constexpr int64_t kStreamTokens = 64;  // of one launch
-// More tokens than kStreamTokens pass the weight several times.
+// Of one launch: up to them this kernel is the faster one.
+int64_t stream_tokens(WeightForm form);
+// More tokens than stream_tokens() pass the weight several times.
 void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,
                    int64_t ldy, void* workspace, cudaStream_t stream);
 // Partial sums and counters.
