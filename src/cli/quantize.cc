@@ -195,10 +195,14 @@ void add_quantize(CLI::App& program) {
                    "SmoothQuant: how much of the activations' range goes into the weights, 0 to 1 [searched]")
       ->group(group);
   command
-      ->add_flag("--act-order,--desc-act", options.act_order,
-                 "GPTQ: round the inputs that matter most first, in groups of their order")
+      ->add_flag(
+          "--act-order,--desc-act", options.act_order,
+          "GPTQ: round the inputs that matter most first, in groups of their order, which gptqmodel reads and vLLM "
+          "no longer")
       ->group(group);
-  command->add_flag("--static-groups", options.static_groups, "GPTQ: in that order, but groups of neighbours")
+  command
+      ->add_flag("--static-groups", options.static_groups,
+                 "GPTQ: in that order, but groups of neighbours, which all read")
       ->group(group);
   command->add_flag("--search-range", options.search_range, "GPTQ: shrink ranges where that lowers the error")
       ->group(group);

@@ -3,7 +3,8 @@
 //   pack-quantized   weight_packed      I32 [N, ceil(K b/32)]  along a row, the first code in the lowest bits
 //                    weight_scale       [N, K/g] or [N, 1]
 //                    weight_zero_point  I32 [ceil(N b/32), K/g] along a column (I8 [N, K/g] in early versions)
-//                    weight_shape       I64 [2];  weight_g_idx I32 [K] with actorder "group"
+//                    weight_shape       I64 [2];  weight_g_idx I32 [K] with actorder "group": read, not written,
+//                    since compressed-tensors (0.19) and vLLM have dropped it
 //   int-quantized    weight I8 [N, K], weight_scale [N, 1];  float-quantized: weight F8_E4M3 [N, K], weight_scale [1],
 //                    [N, 1] or [ceil(N/128), ceil(K/128)];  both: input_scale [1] if activations are static
 // Integers are two's complement; packed ones and their zero points have 2^(b-1) added, as our codes have.
@@ -43,6 +44,11 @@ class CompressedTensors final : public Container {
   std::string_view name() const override { return "compressed-tensors"; }
   std::span<const std::string_view> suffixes() const override { return kSuffixes; }
   std::string refuses(const StoredMatrix&) const override { return ""; }
+  std::string refuses_to_write(const StoredMatrix& matrix) const override {
+    if (!matrix.traits.act_order) return "";
+    return "compressed-tensors 0.19 and vLLM no longer read groups in act-order: --static-groups has groups that they "
+           "do, --container gptq the order";
+  }
   CanonicalWeight read(const Checkpoint& checkpoint, const StoredMatrix& matrix, ThreadPool& pool) const override;
   std::vector<TensorInfo> tensors(const StoredMatrix& matrix) const override;
   void write(const CanonicalWeight& weight, const StoredMatrix& matrix, const EmitTensor& emit) const override;
@@ -143,7 +149,6 @@ std::vector<TensorInfo> CompressedTensors::tensors(const StoredMatrix& matrix) c
   infos.push_back({m + ".weight_scale", stored_scale_dtype(matrix), scales_shape(matrix)});
   if (traits.zero_points)
     infos.push_back({m + ".weight_zero_point", DType::kI32, {words_for(out, traits.bits), traits.n_groups(in)}});
-  if (traits.act_order) infos.push_back({m + ".weight_g_idx", DType::kI32, {in}});
   if (traits.inputs == Inputs::kStatic) infos.push_back({m + ".input_scale", DType::kF32, {1}});
   return infos;
 }
@@ -178,7 +183,6 @@ void CompressedTensors::write(const CanonicalWeight& weight, const StoredMatrix&
            const int64_t row = r * per_word + i;
            return row < n_rows ? weight.zeros[row * n_groups + g] : 0;
          })));
-  if (traits.act_order) emit(*info++, bytes_of(weight.group_of_input));
   if (traits.inputs == Inputs::kStatic) emit(*info++, encoded({weight.input_scale}, DType::kF32));
 }
 
@@ -191,7 +195,6 @@ ordered_json weight_arguments(const SchemeTraits& traits) {
                        {"dynamic", false}};
   if (traits.scales == Scales::kGroup) json["group_size"] = traits.group_size;
   if (traits.scales == Scales::kBlock) json["block_structure"] = {kScaleBlock, kScaleBlock};
-  if (traits.act_order) json["actorder"] = "group";
   return json;
 }
 

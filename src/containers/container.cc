@@ -74,6 +74,10 @@ const Container* find_container(std::string_view name) {
   return nullptr;
 }
 
+bool is_written(const Format& format) {
+  return format.container == kDenseContainer || format.container == "gguf" || find_container(format.container);
+}
+
 std::vector<StoredMatrix> stored_matrices(const ModelSpec& model, const Format& format, const LinearSpec& linear) {
   std::vector<StoredMatrix> matrices;
   const SchemeTraits* traits = traits_of(linear_scheme(model, format, linear));

@@ -33,6 +33,8 @@ class Container {
 
   // Why it can't hold such a matrix; empty if it can. ("out = 12 is not a multiple of 8")
   virtual std::string refuses(const StoredMatrix& matrix) const = 0;
+  // Why it can't be written: that, or that others have ceased to read it.
+  virtual std::string refuses_to_write(const StoredMatrix& matrix) const { return refuses(matrix); }
   // What stands behind the module's name in the names of its tensors: ".qweight". Biases are not among them.
   virtual std::span<const std::string_view> suffixes() const = 0;
 
@@ -53,6 +55,8 @@ std::string module_of(const LinearPart& part);  // "model.layers.0.self_attn.q_p
 std::span<const Container* const> all_containers();
 inline constexpr std::string_view kDenseContainer = "safetensors";  // of floats alone: no Container
 const Container* find_container(std::string_view name);             // nullptr: none of quantized linears
+// Whether it has files. A line of formats.def whose scheme no container holds has "none".
+bool is_written(const Format& format);
 
 // The container and the matrices of a linear in a format whose tensors are in a container; empty if the format holds
 // this linear in floats.

@@ -82,13 +82,13 @@ struct Pair {
   const Scheme* scheme;
 };
 
-// Every container with every scheme that it takes.
+// Every container with every scheme that it writes.
 std::vector<Pair> all_pairs() {
   std::vector<Pair> pairs;
   for (const char* name : {"autoawq", "gptq", "gptq-v2", "compressed-tensors", "vllm-fp8"})
     for (const Scheme* scheme : all_schemes())
       if (const SchemeTraits* traits = traits_of(*scheme))
-        if (find_container(name)->refuses({"m", {64, kHidden}, *traits}).empty())
+        if (find_container(name)->refuses_to_write({"m", {64, kHidden}, *traits}).empty())
           pairs.push_back({find_container(name), scheme});
   return pairs;
 }

@@ -60,12 +60,9 @@ std::vector<TensorInfo> planned_tensors(const ModelSpec& spec, const Format& for
 
 void check_container(const ModelSpec& spec, const Format& format) {
   const Container* container = find_container(format.container);
-  if (container == nullptr && format.container != kDenseContainer)
-    throw Error(Errc::kUnsupported, "format {}: its container is '{}', which cannot be written", format.name,
-                format.container);
   for (const LinearSpec& linear : spec.linears())
     for (const StoredMatrix& matrix : stored_matrices(spec, format, linear)) {
-      const std::string reason = container ? container->refuses(matrix) : "it holds floats alone";
+      const std::string reason = container ? container->refuses_to_write(matrix) : "it holds floats alone";
       if (!reason.empty())
         throw Error(Errc::kUnsupported, "format {} in {}: {}: {}", format.name, format.container, matrix.module,
                     reason);

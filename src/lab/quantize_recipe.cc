@@ -132,6 +132,12 @@ void check_gguf(const QuantizeRecipe& recipe, const Format& format) {
                   option);
 }
 
+void check_is_written(const Format& format) {
+  if (!is_written(format))
+    throw Error(Errc::kUnsupported, "format {}: its container is '{}', which cannot be written", format.name,
+                format.container);
+}
+
 void check_algorithm(const Format& format) {
   const std::string reason = refuses(find_algorithm(format), scheme(format.scheme));
   if (!reason.empty())
@@ -185,6 +191,7 @@ Format recipe_format(const QuantizeRecipe& recipe) {
   if (!recipe.container.empty()) set_container(format, recipe.container);
   if (recipe.group_size != 0) set_group_size(format, recipe.group_size);
   if (recipe.zero_points) set_zero_points(format, *recipe.zero_points);
+  check_is_written(format);
   check_algorithm(format);
   check_options(recipe, format);
   if (recipe.act_order && !recipe.static_groups) set_act_order(format);

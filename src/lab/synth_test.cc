@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "containers/container.h"
 #include "containers/gguf_mixture.h"
 #include "containers/model_path.h"
 #include "io/file.h"
@@ -98,7 +99,7 @@ TEST(Synth, InEveryFormatThatHasAContainerOfItsOwn) {
   std::filesystem::create_directory(dense);
   write_synthetic(shape, 0, dense, *pool, {});
   for (const Format& format : all_formats()) {
-    if (format.container == "safetensors") continue;
+    if (format.container == kDenseContainer || !is_written(format)) continue;
     const std::filesystem::path output = directory.path() / (format.container == "gguf" ? "model.gguf" : "model");
     quantize_nearest(dense, format, output, true, pool, [](const std::string&, int, int) {});
     const std::optional<Format> read = own_format(output, open_model_spec(output));

@@ -12,7 +12,9 @@ DEVICE = ["--device-memory", "64MiB"]
 
 
 def answer(lab, model, *more):
-    return lab.ok("generate", model, "-p", "The old sailor", "--max-tokens", 16, *DEVICE, *more).stdout
+    result = lab.ok("generate", model, "-p", "The old sailor", "--max-tokens", 16, *DEVICE, *more)
+    assert "stored as" not in result.stderr, result.stderr
+    return result.stdout
 
 
 def test_a_written_directory_runs_as_its_format(lab):
@@ -167,7 +169,8 @@ def test_options_are_refused_by_name(lab):
         name = "--act-order" if more[0] == "--desc-act" else more[0]
         lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", *more], name)
     for format, *more in [("fp8", "--algorithm", "gptq"), ("bf16", "--algorithm", "awq"), ("w4a16", "--algorithm", "smoothquant"),
-                          ("int8", "--container", "autoawq"), ("bf16", "--container", "autoawq"), ("awq", "--container", "safetensors")]:
+                          ("int8", "--container", "autoawq"), ("bf16", "--container", "autoawq"), ("awq", "--container", "safetensors"),
+                          ("gptq", "--container", "compressed-tensors", "--act-order")]:
         lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", "--dry-run", *more], format, more[1])
     lab.refused(["quantize", lab.demo, "--format", "gguf-q8_0+kv-fp8", "-o", "there"], "gguf-q8_0+kv-fp8")
     lab.refused(["quantize", lab.demo, "--format", "fp8-static", "--activation-scale", "most", "-o", "there"], "most")
