@@ -88,11 +88,14 @@ void check_no_stranger(const Checkpoint& checkpoint, const ModelSpec& spec, cons
   }
 }
 
-// Matrices alone: norms and biases are held in fp32, whatever they are stored in.
+// Matrices of floats alone: norms and biases are held in fp32, whatever they are stored in; codes and scales are no
+// floats of the model's.
 void tell_conversion(const Checkpoint& checkpoint, const ModelSpec& spec) {
+  constexpr DType kDense[] = {DType::kF32, DType::kF16, DType::kBF16};
   std::set<std::string> stored;
   for (const auto& [name, view] : checkpoint.tensors())
-    if (view.shape.size() == 2) stored.emplace(torch_name(view.dtype));
+    if (view.shape.size() == 2 && name.ends_with(".weight") && std::ranges::count(kDense, view.dtype) > 0)
+      stored.emplace(torch_name(view.dtype));
   stored.erase(std::string(torch_name(spec.dtype)));
   if (!stored.empty())
     TM_INFO("Weights stored as {} are taken as {}, the model's dtype", fmt::join(stored, ", "), torch_name(spec.dtype));
