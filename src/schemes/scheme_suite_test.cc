@@ -130,8 +130,16 @@ int64_t width(const Scheme& scheme, int64_t in) {
 
 std::vector<MatShape> test_shapes(const Scheme& scheme) {
   std::vector<MatShape> shapes;
-  for (const MatShape shape :
-       {MatShape{16, 64}, {48, 130}, {64, 128}, {80, 256}, {200, 384}, {131, 1}, {70, 63}, {1, 640}, {67, 768}})
+  for (const MatShape shape : {MatShape{16, 64},
+                               {48, 130},
+                               {64, 128},
+                               {80, 256},
+                               {200, 384},
+                               {131, 1},
+                               {70, 63},
+                               {33, 96},
+                               {1, 640},
+                               {67, 768}})
     if (scheme.refuses(shape).empty()) shapes.push_back(shape);
   return shapes;
 }

@@ -40,7 +40,9 @@ TM_FN void store_codes(TokenPlace place, int64_t k, F32x16 codes) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(place.byte(k)), _mm_shuffle_epi8(bytes, order));
 }
 #else
-// maddubs would saturate: products of widened pairs are exact.
+// Not vpmaddubsw: its pairs of products saturate in 16 bits (2 * 255 * 127; with the signs moved into the inputs still
+// 2 * 128 * 128). Products of widened pairs are exact, in as many instructions for each token: vpmaddwd and an addition
+// twice, instead of vpsignb, vpmaddubsw, vpmaddwd and an addition.
 constexpr int64_t kCodeBytes = 2;
 struct Decoder : Int8Decoder {
   static constexpr int kParts = 2;
