@@ -43,7 +43,16 @@ CASES = {
     "gptq-mixed": ["gptq", "--keep-16bit", "*.0.mlp.down_proj"],
     "gptq-act-order": ["gptq", "--act-order"],
     "gptq-v2-act-order-g32": ["gptq", "--act-order", "--group-size", "32", "--container", "gptq-v2"],
+    "gptq-static-groups": ["gptq", "--act-order", "--static-groups"],
     "fp8-compressed-tensors": ["fp8", "--container", "compressed-tensors"],
+    "awq-compressed-tensors": ["awq", "--container", "compressed-tensors"],
+    "gptq-compressed-tensors": ["gptq", "--container", "compressed-tensors", "--act-order", "--static-groups"],
+    "fp8-channel": ["fp8-channel"],
+    "fp8-block": ["fp8-block"],
+    "int8-static": ["int8-static"],
+    "int8-gptq": ["int8", "--algorithm", "smoothquant+gptq"],
+    "w8a16-g32": ["w8a16", "--group-size", "32"],
+    "gptq-zero-points": ["gptq", "--zero-points"],
 }
 
 

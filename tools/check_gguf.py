@@ -3,11 +3,12 @@
 
     pip download --no-binary :all: --no-deps llama-cpp-python==0.3.36      # carries llama.cpp's sources
     cmake -B BUILD -S llama_cpp_python-0.3.36/vendor/llama.cpp -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
-    cmake --build BUILD --target llama-quantize
+    cmake --build BUILD --target llama
     pip install gguf==0.17.1 numpy diskcache jinja2 typing_extensions
     check_gguf.py --trimeter build/trimeter --llama BUILD/bin --llama-python llama_cpp_python-0.3.36
 
-1. `trimeter quantize` writes the demo model in F16; llama-quantize makes Q8_0, Q4_0, ... of that file.
+1. `trimeter quantize` writes the demo model in F16; llama.cpp makes Q8_0, Q4_0, ... of that file, by the function that
+   llama-quantize calls with its defaults.
 2. `trimeter quantize` writes the same types itself: every tensor must have the same type and the same bytes.
 3. The same model as a Llama (attention_bias, o_proj's zero), whose q and k lie in pairs in the file: F16 and Q4_K_M of it, too.
 4. llama.cpp and trimeter tokenize the text: the same tokens. Each computes the perplexity of both files over the same
@@ -16,6 +17,7 @@
 Prints a table; exits with 1 if one of these does not hold.
 """
 import argparse
+import ctypes
 import json
 import os
 import pathlib
@@ -30,7 +32,7 @@ from gguf import GGUFReader
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONTEXT = 256
-# format of trimeter quantize -> name of llama-quantize
+# format of trimeter quantize -> llama-quantize's name
 TYPES = {"gguf-q8_0": "Q8_0", "gguf-q4_0": "Q4_0", "gguf-q4_k": "Q4_K_M", "gguf-q4_1": "Q4_1", "gguf-q5_0": "Q5_0",
          "gguf-q5_1": "Q5_1", "gguf-q2_k": "Q2_K", "gguf-q3_k": "Q3_K_M", "gguf-q5_k": "Q5_K_M", "gguf-q6_k": "Q6_K"}
 
@@ -73,8 +75,15 @@ def with_sentencepiece(model, directory):
     return directory, [(text, case[0]) for text, case in zip(texts, llama2["encode"], strict=True)]
 
 
+def llama_quantize(llama_cpp, source, target, name):
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}")
+    if llama_cpp.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)) != 0:
+        sys.exit(f"llama.cpp does not make {name} of {source}")
+
+
 def llama_perplexity(llama_cpp, path, text):
-    model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_batch=CONTEXT, logits_all=True, verbose=False, n_threads=2)
+    model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_batch=CONTEXT, logits_all=True, verbose=False, n_threads=1)
     tokens = model.tokenize(text.encode(), add_bos=False, special=True)
     nll, n = 0.0, 0
     for begin in range(0, len(tokens), CONTEXT):
@@ -122,7 +131,7 @@ def main():
             for format, name in (("gguf-f16", "F16"), ("gguf-q4_k", "Q4_K_M"))]
         for format, name in TYPES.items():
             theirs, ours = f"{tmp}/{name}.gguf", quantize(format)
-            subprocess.run([f"{args.llama}/llama-quantize", f16, theirs, name], check=True, capture_output=True)
+            llama_quantize(llama_cpp, f16, theirs, name)
             differ = differing_tensors(ours, theirs)
             bad += len(differ)
             files.append((f"{name}, llama-quantize's", theirs, "same" if not differ else f"{len(differ)} differ: {differ[:3]}"))

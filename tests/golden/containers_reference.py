@@ -16,6 +16,7 @@ activations:
   fp8 cache  codes of k / k_scale and v / v_scale
 One fp8 scale per tensor: both with the weights requantized as engines that fuse them do.
 """
+import importlib.metadata
 import json
 import pathlib
 import shutil
@@ -145,10 +146,29 @@ def act_ordered(directory):
     return weights
 
 
+def packed_zero_points(directory):
+    """compressed-tensors 0.20's own decompression. (Its model as transformers opens it wants them unpacked, as they are
+    not what it then decompresses: no such checkpoint loads, whoever wrote it. 0.19 opens it.)"""
+    from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    args = QuantizationArgs(**quantization_of(directory)["config_groups"]["group_0"]["weights"])
+    scheme = QuantizationScheme(targets=["Linear"], weights=args)
+    tensors = checkpoint_tensors(directory)
+    weights = {}
+    for name in [n.removesuffix(".weight_packed") for n in tensors if n.endswith(".weight_packed")]:
+        parts = {kind: tensors[f"{name}.{kind}"] for kind in ("weight_packed", "weight_shape", "weight_zero_point")}
+        parts["weight_scale"] = tensors[name + ".weight_scale"].float()
+        weights[name] = PackedQuantizationCompressor.decompress(parts, scheme)["weight"]
+    return weights
+
+
 def decoded_weights(directory):
     """(module -> float32 weight of the linears of the layers, the model as opened or None)."""
     if any(name.endswith(".weight_g_idx") for name in checkpoint_tensors(directory)):
         return act_ordered(directory), None
+    if (any(name.endswith(".weight_zero_point") for name in checkpoint_tensors(directory))
+            and importlib.metadata.version("compressed-tensors").startswith("0.20.")):
+        return packed_zero_points(directory), None
     if quantization_of(directory)["quant_method"] == "fp8" and is_tensor_scaled_fp8(directory):
         return tensor_scaled_fp8(directory, fused=False), None
     theirs, config = open_theirs(directory), quantization_of(directory)
