@@ -1,10 +1,14 @@
 # One function per kind of thing, so that a folder's CMakeLists.txt is a line or two and no list of files is kept by hand.
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror)
+add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Wno-sign-conversion;-Werror>")
 # g++ 12 sees overlaps in std::string's operator+ and replace that aren't there (gcc.gnu.org/PR105651).
-add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+add_compile_options($<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 # One rounding for one expression, whatever the compiler: contraction is written out (std::fma) where it is wanted.
-add_compile_options(-ffp-contract=off)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+if(TRIMETER_CUDA)
+  # nvcc's own host code breaks -Wpedantic, -Wshadow and -Wconversion.
+  add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror,-ffp-contract=off>")
+endif()
 set(TM_TEST_FLAGS -O1)
 if(TRIMETER_SANITIZE)
   set(TM_TEST_FLAGS -O0)
@@ -35,11 +39,15 @@ endif()
 set(TM_ISAS scalar avx2 avx512 avx512_bf16)
 
 # tm_library(NAME DEPS ...): a static library trimeter_NAME of every *.cc in this folder and below, and one gtest program
-# per *_test.cc. Files named *_isa.cc are compiled once per ISA with TM_ISA set to its name; they may use nothing but
+# per *_test.cc. What lies in a folder named cuda/, *.cu too, is compiled with TRIMETER_CUDA alone; its tests need a card,
+# skip themselves where there is none, and are labelled gpu. Files named *_isa.cc are compiled once per ISA with TM_ISA set to its name; they may use nothing but
 # plain types and intrinsics (tests/check_symbols.py says why).
 function(tm_library name)
-  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.cc)
+  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS;CUDA_DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *.cc *.cu)
+  if(NOT TRIMETER_CUDA)
+    list(FILTER sources EXCLUDE REGEX "(^|/)cuda/")
+  endif()
   set(tests ${sources})
   set(isa_sources ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
@@ -64,13 +72,29 @@ function(tm_library name)
   endif()
   target_include_directories(${target} ${scope} ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(${target} ${scope} ${ARG_DEPS} fmt::fmt)
+  # Those alone that have something of CUDA: all others compile as they do without it.
+  set(cuda_sources ${sources} ${tests})
+  list(FILTER cuda_sources INCLUDE REGEX "(^|/)cuda/")
+  if(cuda_sources AND NOT scope STREQUAL "INTERFACE")
+    target_compile_definitions(${target} PRIVATE TM_CUDA)
+    target_link_libraries(${target} PRIVATE CUDA::cudart_static ${ARG_CUDA_DEPS})
+  endif()
   foreach(test ${tests})
     get_filename_component(test_name ${test} NAME_WE)
     add_executable(${test_name} ${test})
     target_link_libraries(${test_name} PRIVATE ${target} ${ARG_TEST_DEPS} GTest::gtest GTest::gtest_main)
+    if(cuda_sources)
+      target_compile_definitions(${test_name} PRIVATE TM_CUDA)
+      target_link_libraries(${test_name} PRIVATE CUDA::cudart_static)
+    endif()
     # What is tested is in the libraries; the tests themselves take longer to optimize than to run.
     target_compile_options(${test_name} PRIVATE ${TM_TEST_FLAGS})
-    tm_add_test(${test_name} unit)
+    if(test MATCHES "(^|/)cuda/")
+      tm_add_test(${test_name} gpu)
+      set_property(GLOBAL APPEND_STRING PROPERTY TM_GPU_TESTS "${test_name}\n")
+    else()
+      tm_add_test(${test_name} unit)
+    endif()
   endforeach()
 endfunction()
 

@@ -4,6 +4,8 @@
 #include <cuda_runtime_api.h>
 #endif
 
+#include "base/error.h"
+
 namespace trimeter {
 
 #ifdef TM_CUDA
@@ -21,12 +23,31 @@ GpuProbe probe_gpus() {
       continue;
     }
     probe.devices.push_back({properties.name, 10 * properties.major + properties.minor, properties.multiProcessorCount,
-                             static_cast<int64_t>(properties.totalGlobalMem)});
+                             static_cast<int64_t>(properties.totalGlobalMem), properties.l2CacheSize});
   }
   return probe;
 }
 #else
 GpuProbe probe_gpus() { return {{}, "built without CUDA (cmake --preset cuda builds with it)"}; }
 #endif
+
+int64_t gpu_runtime_bytes() {
+#ifdef TM_CUDA
+  static const int64_t bytes = [] {
+    size_t free_bytes = 0, total_bytes = 0;
+    return cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess ? static_cast<int64_t>(total_bytes - free_bytes)
+                                                                    : 0;
+  }();
+  return bytes;
+#else
+  return 0;
+#endif
+}
+
+GpuInfo current_gpu() {
+  GpuProbe probe = probe_gpus();
+  if (probe.devices.empty()) throw Error(Errc::kUnsupported, "--device cuda: there is no device: {}", probe.why_none);
+  return std::move(probe.devices.front());
+}
 
 }  // namespace trimeter
