@@ -60,7 +60,8 @@ struct EngineInfo {
   std::string format;               // a name of formats.def
   std::string requested, executed;  // arithmetic
   std::vector<std::string> kernel_lines;
-  MemoryBreakdown memory;  // measured: what was really taken
+  MemoryBreakdown memory;      // measured: what was really taken
+  std::string device = "CPU";  // or "GPU"
   int64_t device_memory_bytes = 0;
   double utilization = 0;
   int64_t kv_blocks = 0;

@@ -20,6 +20,8 @@
 namespace trimeter {
 namespace {
 
+constexpr int32_t kGpuMaxSeqs = 256, kGpuMaxBatchedTokens = 2048;  // vLLM's
+
 std::filesystem::path real_path(const std::string& path) {
   return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
 }
@@ -29,9 +31,12 @@ std::filesystem::path real_path(const std::string& path) {
 void DeviceFlags::add_to(CLI::App& command, const char* default_memory) {
   command.add_option("MODEL", model, "directory of a Hugging Face checkpoint, or a GGUF file")->required();
   const char* group = "Device";
+  const EngineOptions cpu;
+  command.add_option("--device", device, "cpu, or cuda: the first card")->capture_default_str()->group(group);
   command
-      .add_option("--device-memory", device_memory,
-                  fmt::format("memory of the device, such as 64MiB or 2GiB [{}]", default_memory))
+      .add_option(
+          "--device-memory", device_memory,
+          fmt::format("memory of the device, such as 64MiB or 2GiB [{}; cuda: all of the card's]", default_memory))
       ->group(group);
   command.add_option("--utilization", utilization, "fraction of it that may be used")
       ->capture_default_str()
@@ -39,9 +44,13 @@ void DeviceFlags::add_to(CLI::App& command, const char* default_memory) {
   command.add_option("--block-size", block_size, "tokens of a KV block")->capture_default_str()->group(group);
   command.add_option("--max-model-len", max_model_len, "longest sequence, prompt and output [the model's]")
       ->group(group);
-  command.add_option("--max-num-seqs", max_num_seqs, "sequences of one step")->capture_default_str()->group(group);
-  command.add_option("--max-num-batched-tokens", max_num_batched_tokens, "tokens of one step")
-      ->capture_default_str()
+  command
+      .add_option("--max-num-seqs", max_num_seqs,
+                  fmt::format("sequences of one step [{}; cuda: {}]", cpu.max_num_seqs, kGpuMaxSeqs))
+      ->group(group);
+  command
+      .add_option("--max-num-batched-tokens", max_num_batched_tokens,
+                  fmt::format("tokens of one step [{}; cuda: {}]", cpu.max_num_batched_tokens, kGpuMaxBatchedTokens))
       ->group(group);
   command.add_option("--threads", threads, "threads [one per CPU]")->check(CLI::Range(0, 1024))->group(group);
   command.add_option("--eval-data", eval_data, "directory with eval/ and calibration/ [data/ of the project]")
@@ -55,8 +64,14 @@ EngineOptions DeviceFlags::engine_options() const {
   options.utilization = utilization;
   options.block_size = block_size;
   options.max_model_len = max_model_len;
-  options.max_num_seqs = max_num_seqs;
-  options.max_num_batched_tokens = max_num_batched_tokens;
+  options.device = device;
+  const bool on_card = engine_target(options).is_gpu();
+  const auto device_default = [&](int32_t flag, int32_t on_cpu, int32_t on_gpu) {
+    return flag != 0 ? flag : on_card ? on_gpu : on_cpu;
+  };
+  options.max_num_seqs = device_default(max_num_seqs, options.max_num_seqs, kGpuMaxSeqs);
+  options.max_num_batched_tokens =
+      device_default(max_num_batched_tokens, options.max_num_batched_tokens, kGpuMaxBatchedTokens);
   if (threads > 0) options.threads = std::make_shared<ThreadPool>(threads);
   return options;
 }

@@ -13,11 +13,10 @@
 namespace trimeter {
 
 struct DeviceFlags {
-  std::string model, device_memory;
+  std::string model, device = EngineOptions{}.device, device_memory;
   double utilization = EngineOptions{}.utilization;
   int32_t block_size = EngineOptions{}.block_size, max_model_len = 0;
-  int32_t max_num_seqs = EngineOptions{}.max_num_seqs;
-  int32_t max_num_batched_tokens = EngineOptions{}.max_num_batched_tokens;
+  int32_t max_num_seqs = 0, max_num_batched_tokens = 0;  // 0: the device's
   int threads = 0;
   std::string eval_data;
 

@@ -15,6 +15,7 @@
 #include "lab/output_file.h"
 #include "probe/probe.h"
 #include "report/text.h"
+#include "schemes/gpu_plan.h"
 #include "spec/format.h"
 
 namespace trimeter {
@@ -22,6 +23,7 @@ namespace {
 
 struct Flags {
   std::string json;
+  std::string device = EngineOptions{}.device;
   int threads = 0;
   bool force = false;
 };
@@ -66,7 +68,7 @@ Document document_of(const HardwareProfile& p, const std::string& kept) {
 
   document.sections.push_back({"Fixed costs",
                                "",
-                               {Items{{"barrier", time_text(p.barrier_s)},
+                               {Items{{p.kind == "cuda" ? "kernel in a graph" : "barrier", time_text(p.barrier_s)},
                                       {"layer", time_text(p.layer_overhead_s)},
                                       {"step", time_text(p.step_overhead_s)}}}});
   return document;
@@ -77,13 +79,20 @@ void hardware(const Flags& flags) {
   if (!flags.json.empty()) json.emplace(flags.json, kProfileMark, flags.force);
   Progress progress = stderr_progress();
   const auto tell = [&](const std::string& what, int done, int total) { progress.update(what, done, total); };
-  const std::filesystem::path cache = hardware_cache_path(flags.threads);
+  EngineOptions options;
+  options.device = flags.device;
+  const bool on_card = engine_target(options).is_gpu();
+  const std::filesystem::path cache = on_card ? gpu_cache_path() : hardware_cache_path(flags.threads);
   std::error_code failed;
   if (flags.force && std::filesystem::exists(cache, failed) && !std::filesystem::remove(cache, failed))
     throw Error(Errc::kIo, "{}: cannot remove: {}", cache.string(), failed.message());
   std::set<std::string> schemes;
-  for (const Format& format : all_formats()) schemes.insert(format.scheme);
-  const HardwareProfile profile = load_or_measure(flags.threads, {schemes.begin(), schemes.end()}, tell);
+  for (const Format& format : all_formats())
+    if (!on_card || gpu_refuses(scheme(format.scheme).info(), current_gpu().compute_capability).empty())
+      schemes.insert(format.scheme);
+  const std::vector<std::string> wanted(schemes.begin(), schemes.end());
+  const HardwareProfile profile =
+      on_card ? load_or_measure_gpu(wanted, tell) : load_or_measure(flags.threads, wanted, tell);
   progress.finish();
   print(document_of(profile, cache.string()));
   if (json) json->write(to_json(profile));
@@ -95,6 +104,7 @@ void add_hardware(CLI::App& program) {
   const auto flags = std::make_shared<Flags>();
   CLI::App* command = program.add_subcommand("hardware", "measure this machine into a profile, which is kept");
   command->add_option("--json", flags->json, "write the profile to this file, too");
+  command->add_option("--device", flags->device, "cpu, or cuda: the first card")->capture_default_str();
   command->add_option("--threads", flags->threads, "threads [one per CPU]")->check(CLI::Range(0, 1024));
   command->add_flag("--force", flags->force, "measure again, and overwrite files that trimeter did not write");
   command->footer(

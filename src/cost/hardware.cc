@@ -56,8 +56,12 @@ HardwareProfile::Rate HardwareProfile::kernel_rate(std::string_view scheme, std:
     return on_polyline(curve, static_cast<double>(n_tokens));
   };
   const double beyond = std::max(1.0, static_cast<double>(n_tokens) / static_cast<double>(points.back()->n_tokens));
-  return {true, beyond * at(&KernelRate::seconds_per_weight), beyond * at(&KernelRate::seconds_per_output),
-          at(&KernelRate::seconds_per_input), at(&KernelRate::overlap)};
+  return {true,
+          beyond * at(&KernelRate::seconds_per_weight),
+          beyond * at(&KernelRate::seconds_per_output),
+          at(&KernelRate::seconds_per_input),
+          at(&KernelRate::overlap),
+          at(&KernelRate::seconds_per_call)};
 }
 
 HardwareProfile read_hardware_profile(const std::filesystem::path& path) {

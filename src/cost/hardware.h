@@ -30,6 +30,7 @@ struct KernelRate {
   double seconds_per_output = 0;
   double seconds_per_input = 0;
   double overlap = 1;
+  double seconds_per_call = 0;  // on a card, beside the multiplying: what a launch takes that grows with nothing
 };
 
 struct HardwareProfile {
@@ -51,7 +52,8 @@ struct HardwareProfile {
   // that is not here runs at the read bandwidth.
   std::map<std::string, double> elementwise_seconds_per_byte;
   double sampling_seconds_per_logit = 0;  // greedy choice from a row of logits, one thread
-  double barrier_s = 0;                   // one barrier of the team
+  double barrier_s = 0;                   // one barrier of the team; on a card one small kernel of a graph
+  double launch_s = 0;                    // on a card: one small kernel outside a graph
   double step_overhead_s = 0;             // per step, beside what is itemised
   double layer_overhead_s = 0;            // per layer, beside its barriers
 
@@ -62,7 +64,7 @@ struct HardwareProfile {
   // `found` is false where the profile has no rate of this scheme on this ISA.
   struct Rate {
     bool found = false;
-    double seconds_per_weight = 0, seconds_per_output = 0, seconds_per_input = 0, overlap = 1;
+    double seconds_per_weight = 0, seconds_per_output = 0, seconds_per_input = 0, overlap = 1, seconds_per_call = 0;
   };
   Rate kernel_rate(std::string_view scheme, std::string_view isa, int64_t n_tokens) const;
 };

@@ -37,6 +37,9 @@ class Fields {
       fail(place(key), positive ? "a number above 0" : "a number, 0 or more", value);
     return x;
   }
+  double number_or(const std::string& key, double otherwise) const {
+    return object_.contains(key) ? number(key, false) : otherwise;
+  }
   Fields object(const std::string& key) const { return {at(key), file_, place(key)}; }
   std::vector<Fields> objects(const std::string& key, size_t at_least) const {
     const json& value = at(key);
@@ -107,13 +110,15 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   for (const Fields& row : fields.objects("kernels", 0))
     profile.kernels.push_back({row.text("scheme"), row.text("isa"), row.integer("n_tokens", 1),
                                row.number("seconds_per_weight", true), row.number("seconds_per_output", false),
-                               row.number("seconds_per_input", false), row.number("overlap", false)});
+                               row.number("seconds_per_input", false), row.number("overlap", false),
+                               row.number_or("seconds_per_call", 0)});
   profile.attention_seconds_per_call = fields.number("attention_seconds_per_call", false);
   profile.attention_seconds_per_kv_element = fields.numbers("attention_seconds_per_kv_element", false);
   profile.attention_seconds_per_query_element = fields.number("attention_seconds_per_query_element", false);
   profile.elementwise_seconds_per_byte = fields.numbers("elementwise_seconds_per_byte", false);
   profile.sampling_seconds_per_logit = fields.number("sampling_seconds_per_logit", false);
   profile.barrier_s = fields.number("barrier_s", false);
+  profile.launch_s = fields.number_or("launch_s", 0);
   profile.step_overhead_s = fields.number("step_overhead_s", false);
   profile.layer_overhead_s = fields.number("layer_overhead_s", false);
   return profile;
@@ -146,12 +151,16 @@ std::string to_json(const HardwareProfile& profile) {
                                    {"seconds_per_output", rate.seconds_per_output},
                                    {"seconds_per_input", rate.seconds_per_input},
                                    {"overlap", rate.overlap}});
+  if (profile.kind == "cuda")
+    for (size_t i = 0; i < profile.kernels.size(); ++i)
+      document["kernels"][i]["seconds_per_call"] = profile.kernels[i].seconds_per_call;
   document["attention_seconds_per_call"] = profile.attention_seconds_per_call;
   document["attention_seconds_per_kv_element"] = profile.attention_seconds_per_kv_element;
   document["attention_seconds_per_query_element"] = profile.attention_seconds_per_query_element;
   document["elementwise_seconds_per_byte"] = profile.elementwise_seconds_per_byte;
   document["sampling_seconds_per_logit"] = profile.sampling_seconds_per_logit;
   document["barrier_s"] = profile.barrier_s;
+  if (profile.kind == "cuda") document["launch_s"] = profile.launch_s;
   document["step_overhead_s"] = profile.step_overhead_s;
   document["layer_overhead_s"] = profile.layer_overhead_s;
   return document.dump(2) + "\n";

@@ -5,6 +5,7 @@
 #include "base/stats.h"
 #include "cost/schedule.h"
 #include "cost/step_time.h"
+#include "schemes/gpu_plan.h"
 #include "spec/memory_fit.h"
 
 namespace trimeter {
@@ -17,8 +18,8 @@ struct Totals {
 };
 
 MemoryBreakdown memory_or_refuse(const PredictInput& in, int64_t& n_blocks) {
-  const MemoryBreakdown memory =
-      memory_ledger(in.model, in.format, in.limits, in.isa, in.device_memory_bytes, in.utilization);
+  const MemoryBreakdown memory = memory_ledger(in.model, in.format, in.limits, in.target, in.device_memory_bytes,
+                                               in.utilization, in.runtime_bytes);
   const int64_t block_bytes = kv_layout(in.model, in.format, in.limits.block_size).block_bytes();
   n_blocks = blocks_that_fit("format " + in.format.name, {in.device_memory_bytes, in.utilization}, memory, in.limits,
                              block_bytes);
@@ -37,7 +38,7 @@ RecordPredicted predict(const PredictInput& in) {
   RecordPredicted predicted;
   predicted.memory = memory_or_refuse(in, predicted.kv_blocks);
   const Schedule schedule = simulate_schedule(in.workload, in.limits, predicted.kv_blocks);
-  const StepTimer timer(in.model, in.format, in.hardware, in.isa, in.threads);
+  const StepTimer timer(in.model, in.format, in.hardware, in.target, in.threads);
 
   Totals totals;
   std::vector<double> last_token_s(in.workload.prompt_tokens.size(), -1), ttft_s, itl_s;
@@ -70,7 +71,7 @@ RecordPredicted predict(const PredictInput& in) {
   if (!ttft_s.empty()) predicted.ttft_s = median(ttft_s);
   if (!itl_s.empty()) predicted.itl_s = median(itl_s);
   predicted.binds = largest_share(totals, schedule.limited_by_blocks);
-  predicted.executed = scheme(in.format.scheme).plan(in.isa).executed;
+  predicted.executed = plan_on(scheme(in.format.scheme), in.target).executed;
   return predicted;
 }
 

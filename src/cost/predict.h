@@ -16,8 +16,9 @@ struct PredictInput {
   Workload workload;
   int64_t device_memory_bytes = 0;
   double utilization = 0.9;
-  Isa isa = Isa::kScalar;
+  Target target = Isa::kScalar;
   int threads = 1;
+  int64_t runtime_bytes = 0;  // of a card: spec/memory_fit.h
 };
 
 // Rates as the throughput meter defines them:

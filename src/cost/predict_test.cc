@@ -19,7 +19,7 @@ PredictInput input(const ModelSpec& spec, const HardwareProfile& hardware, Workl
           .workload = std::move(workload),
           .device_memory_bytes = 128 * kMi,
           .utilization = 1.0,
-          .isa = Isa::kScalar,
+          .target = Isa::kScalar,
           .threads = 1};
 }
 

@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "schemes/gpu_plan.h"
 
 namespace trimeter {
 namespace {
 
-constexpr const char* kAttentionArithmetic = "fp32";
+// As the kernels compute it, whatever the cache is held in.
+const char* attention_arithmetic(Target target) { return target.is_gpu() ? "bf16" : "fp32"; }
 
 double rate_of(const HardwareProfile& hardware, const std::string& arithmetic) {
   const auto rate = hardware.rates.find(arithmetic);
@@ -19,10 +21,10 @@ double rate_of(const HardwareProfile& hardware, const std::string& arithmetic) {
 
 }  // namespace
 
-StepFloor step_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
+StepFloor step_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
                      const StepShape& step) {
   StepFloor floor;
-  for (const OpCost& op : step_ledger(model, format, step)) {
+  for (const OpCost& op : step_ledger(model, format, step, target)) {
     const auto count = static_cast<double>(op.count);
     const bool is_linear = !op.scheme.empty(), is_attention = op.name == "attention";
     // The context is read once: a chunk's tokens find it in cache. Attention's own bytes are of every token apart.
@@ -30,7 +32,8 @@ StepFloor step_floor(const ModelSpec& model, const Format& format, const Hardwar
     if (!is_linear && !is_attention) continue;
     floor.operations += count * op.flops;
     floor.arithmetic_s +=
-        count * op.flops / rate_of(hardware, is_linear ? scheme(op.scheme).plan(isa).executed : kAttentionArithmetic);
+        count * op.flops /
+        rate_of(hardware, is_linear ? plan_on(scheme(op.scheme), target).executed : attention_arithmetic(target));
   }
   const int64_t token_bytes = kv_layout(model, format, kKvRun).block_bytes() / kKvRun;
   for (const StepShape::Seq& seq : step.seqs) floor.bytes += static_cast<double>(seq.n_context * token_bytes);
@@ -40,7 +43,7 @@ StepFloor step_floor(const ModelSpec& model, const Format& format, const Hardwar
   return floor;
 }
 
-RecordFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
+RecordFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
                            const EngineLimits& limits, int64_t batch, int64_t prompt_tokens, int64_t max_tokens) {
   RecordFloor result;
   result.read_bandwidth_bytes_per_s =
@@ -56,7 +59,7 @@ RecordFloor workload_floor(const ModelSpec& model, const Format& format, const H
       if (context + n == prompt_tokens) ++step.n_logit_rows;
       token += n;
     }
-    const StepFloor floor = step_floor(model, format, hardware, isa, step);
+    const StepFloor floor = step_floor(model, format, hardware, target, step);
     prompt_s += floor.seconds();
     result.prompt_bytes += floor.bytes;
     result.prompt_operations += floor.operations;
@@ -67,7 +70,7 @@ RecordFloor workload_floor(const ModelSpec& model, const Format& format, const H
   StepShape step;
   step.seqs.assign(static_cast<size_t>(batch), {1, prompt_tokens + (max_tokens - 1) / 2});
   step.n_logit_rows = batch;
-  const StepFloor floor = step_floor(model, format, hardware, isa, step);
+  const StepFloor floor = step_floor(model, format, hardware, target, step);
   result.decode_tokens_per_s = static_cast<double>(batch) / floor.seconds();
   result.decode_bytes = floor.bytes;
   result.decode_operations = floor.operations;

@@ -20,12 +20,12 @@ struct StepFloor {
 };
 
 // With all threads of the profile. Throws Error(kBadArgument) naming an arithmetic that the profile has no rate of.
-StepFloor step_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
+StepFloor step_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
                      const StepShape& step);
 
 // Of `batch` requests: prompts in steps of at most max_num_batched_tokens, then decoding, each step with the context of
 // the middle one.
-RecordFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
+RecordFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
                            const EngineLimits& limits, int64_t batch, int64_t prompt_tokens, int64_t max_tokens);
 
 }  // namespace trimeter

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "schemes/scheme.h"
+#include "schemes/gpu_plan.h"
 
 namespace trimeter {
 namespace {
@@ -24,17 +24,17 @@ OpTime roofline(const OpCost& op, double bandwidth_s, double arithmetic_s, doubl
 
 }  // namespace
 
-StepTimer::StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa,
+StepTimer::StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
                      int threads)
     : model_(model),
       format_(format),
       hardware_(hardware),
-      isa_(isa),
+      target_(target),
       threads_(threads),
       weights_bytes_(weight_ledger(model, format).weights_bytes) {
-  for (const OpCost& op : step_ledger(model, format, {.seqs = {{1, 0}}, .n_logit_rows = 1})) {
-    if (op.scheme.empty() || hardware.kernel_rate(op.scheme, name(isa), 1).found) continue;
-    const KernelPlan plan = scheme(op.scheme).plan(isa);
+  for (const OpCost& op : step_ledger(model, format, {.seqs = {{1, 0}}, .n_logit_rows = 1}, target)) {
+    if (op.scheme.empty() || hardware.kernel_rate(op.scheme, name(target), 1).found) continue;
+    const KernelPlan plan = plan_on(scheme(op.scheme), target);
     if (hardware.rates.count(plan.executed) == 0)
       throw Error(Errc::kBadArgument,
                   "hardware profile {}: format {} needs a rate of kernel {} or of {} arithmetic, got neither",
@@ -65,16 +65,16 @@ double StepTimer::kv_bytes_of_layer(const StepShape& step) const {
 OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s) const {
   const double read_s = static_cast<double>(op.weight_bytes) / bytes_per_s;
   const double share = largest_share((op.shape.out + kPanelRows - 1) / kPanelRows);
-  const auto rate = hardware_.kernel_rate(op.scheme, name(isa_), op.n_tokens);
+  const auto rate = hardware_.kernel_rate(op.scheme, name(target_), op.n_tokens);
   prepare_s =
       static_cast<double>(op.count * op.n_tokens * op.shape.in) * largest_share(op.n_tokens) * rate.seconds_per_input;
   if (!rate.found) {
-    const double peak_of_thread = hardware_.rates.at(scheme(op.scheme).plan(isa_).executed) / hardware_.threads;
+    const double peak_of_thread = hardware_.rates.at(plan_on(scheme(op.scheme), target_).executed) / hardware_.threads;
     return roofline(op, read_s, op.flops / peak_of_thread * share);
   }
   const double multiply_s = static_cast<double>(op.shape.out) *
                             (static_cast<double>(op.shape.in) * rate.seconds_per_weight + rate.seconds_per_output);
-  return roofline(op, read_s, multiply_s * share, rate.overlap);
+  return roofline(op, read_s, multiply_s * share + rate.seconds_per_call, rate.overlap);
 }
 
 OpTime StepTimer::attention(const OpCost& op, double bytes_per_s, const StepShape& step) const {
@@ -106,7 +106,7 @@ StepTime StepTimer::time(const StepShape& step) const {
       static_cast<double>(weights_bytes_) + static_cast<double>(model_.n_layers) * kv_bytes_of_layer(step);
   const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, static_cast<int64_t>(working_set));
   StepTime result;
-  for (const OpCost& op : step_ledger(model_, format_, step)) {
+  for (const OpCost& op : step_ledger(model_, format_, step, target_)) {
     if (!op.scheme.empty()) {
       const bool is_head = op.name == name(LinearRole::kLmHead);
       double prepare_s = 0;

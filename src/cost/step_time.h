@@ -47,7 +47,7 @@ class StepTimer {
  public:
   // Model and hardware are kept by reference. Throws Error(kBadArgument) if the profile has neither a rate of one of
   // the format's kernels nor the peak of its executed arithmetic.
-  StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Isa isa, int threads);
+  StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target, int threads);
   StepTime time(const StepShape& step) const;
 
  private:
@@ -60,7 +60,7 @@ class StepTimer {
   const ModelSpec& model_;
   const Format format_;
   const HardwareProfile& hardware_;
-  Isa isa_;
+  Target target_;
   int threads_;
   int64_t weights_bytes_;
   double kv_element_s_ = 0;

@@ -10,29 +10,17 @@
 #include "base/log.h"
 #include "containers/gguf_model.h"
 #include "containers/model_path.h"
+#include "engine/backend.h"
 #include "engine/loop.h"
 #include "engine/special_tokens.h"
 #include "engine/startup_log.h"
 #include "io/hf_config.h"
-#include "model/forward.h"
+#include "model/kernel_lines.h"
+#include "schemes/gpu_plan.h"
 #include "text/tokenizer.h"
 
 namespace trimeter {
 namespace {
-
-class ModelRunner : public StepRunner {
- public:
-  ModelRunner(Forward& forward, const KvLayout& layout, KvMemory& memory, int memory_user)
-      : forward_(forward), layout_(layout), memory_(memory), memory_user_(memory_user) {}
-  void run(const StepBatch& batch) override { forward_.run(batch, {layout_, memory_.of(memory_user_).data()}); }
-  std::span<const float> logits(std::span<const int32_t> rows) override { return forward_.logits(rows); }
-
- private:
-  Forward& forward_;
-  KvLayout layout_;
-  KvMemory& memory_;  // asked each time: it moves when it grows
-  int memory_user_;
-};
 
 class LocalEngine : public Engine {
  public:
@@ -80,10 +68,10 @@ class LocalEngine : public Engine {
   std::shared_ptr<ThreadPool> threads_;
   std::shared_ptr<KvMemory> memory_;
   int memory_user_ = -1;
-  ModelWeights weights_;
+  Target target_;
   KvLayout layout_;
-  std::unique_ptr<Forward> forward_;
-  std::unique_ptr<ModelRunner> runner_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<StepRunner> runner_;
   std::unique_ptr<EngineLoop> loop_;
   EngineInfo info_;
 };
@@ -94,27 +82,28 @@ LocalEngine::LocalEngine(const EngineOptions& options)
       tokenizer_(open_tokenizer(options.model)),
       generation_limits_(generation_limits(options.model)),
       threads_(options.threads ? options.threads : std::make_shared<ThreadPool>()),
-      memory_(options.kv_memory ? options.kv_memory : std::make_shared<KvMemory>()) {
+      memory_(options.kv_memory ? options.kv_memory : make_kv_memory(options)),
+      target_(engine_target(options)) {
   const Format format = engine_format(options, spec_);
   const DeviceBudget budget = device_budget(options);
   what_ = fmt::format("{} in {}", options.model.string(), format.name);
   TM_INFO(
       "Initializing the engine with config: model='{}', format={}, dtype={}, max_seq_len={}, block_size={}, "
-      "max_num_seqs={}, max_num_batched_tokens={}, device_memory={}, utilization={}, threads={}, isa={}",
+      "max_num_seqs={}, max_num_batched_tokens={}, device_memory={}, utilization={}, threads={}, device={}",
       options.model.string(), format.name, torch_name(spec_.dtype), limits_.max_model_len, limits_.block_size,
       limits_.max_num_seqs, limits_.max_num_batched_tokens, budget.device_memory_bytes, budget.utilization,
-      threads_->size(), name(active_isa()));
-  check_format_fits(spec_, format);
+      threads_->size(), name(target_));
+  check_format_fits(spec_, format, target_);
   layout_ = kv_layout(spec_, format, limits_.block_size);
-  const MemoryBreakdown predicted =
-      memory_ledger(spec_, format, limits_, active_isa(), budget.device_memory_bytes, budget.utilization);
+  const MemoryBreakdown predicted = memory_ledger(spec_, format, limits_, target_, budget.device_memory_bytes,
+                                                  budget.utilization, budget.runtime_bytes);
   blocks_that_fit(what_, budget, predicted, limits_, layout_.block_bytes());
 
   load(options, format);
   const double begin_s = now_s();
   profile();
-  info_.memory = weights_.memory();
-  info_.memory.activation_bytes = forward_->activation_high_water_bytes();
+  info_.memory = backend_->weights();
+  info_.memory.activation_bytes = backend_->activation_bytes();
   make_pool(budget);
   describe(budget);
   TM_INFO("{}", init_engine_line(now_s() - begin_s));
@@ -134,12 +123,16 @@ void LocalEngine::load(const EngineOptions& options, const Format& format) {
   if (n_cut > 0)
     TM_WARN("{} of {} calibration texts are longer than the model: cut to their first {} tokens", n_cut,
             options.calibration.size(), spec_.max_position_embeddings);
-  const double begin_s = now_s();
-  weights_ = load_weights(options.model, spec_, format, load_options, *threads_);
-  TM_INFO("{}", model_loading_line(weights_.memory().weights_bytes, now_s() - begin_s));
-  info_.kernel_lines = weights_.kernel_lines(active_isa());
+  info_.kernel_lines = kernel_lines(spec_, format, target_);
   for (const std::string& line : kernel_lines_by_kernel(info_.kernel_lines)) TM_INFO("{}", line);
-  const KernelPlan plan = weights_.layers.front().qkv.scheme->plan(active_isa());
+  const double begin_s = now_s();
+  const BackendOptions backend{options.model, spec_, format, limits_, std::move(load_options), threads_.get()};
+#ifdef TM_CUDA
+  if (target_.is_gpu()) backend_ = make_cuda_backend(backend);
+#endif
+  if (!target_.is_gpu()) backend_ = make_cpu_backend(backend);
+  TM_INFO("{}", model_loading_line(backend_->weights().weights_bytes, now_s() - begin_s));
+  const KernelPlan plan = plan_on(linear_scheme(spec_, format, spec_.linears_of_layer(0)[0]), target_);
   info_.format = format.name;
   info_.requested = plan.requested;
   info_.executed = plan.executed;
@@ -147,7 +140,6 @@ void LocalEngine::load(const EngineOptions& options, const Format& format) {
 
 // The largest step there can be, with as many rows of logits as fit one call: what it takes is what activations need.
 void LocalEngine::profile() {
-  forward_ = std::make_unique<Forward>(weights_, limits_, *threads_, active_isa());
   const auto n_rows = static_cast<int32_t>(
       std::min<int64_t>(limits_.max_num_batched_tokens, int64_t{limits_.max_num_seqs} * limits_.max_model_len));
   std::vector<StepSeq> seqs;
@@ -161,26 +153,29 @@ void LocalEngine::profile() {
     seqs.push_back({row, n, 0, tables.back().data()});
   }
   const std::vector<int32_t> tokens(static_cast<size_t>(n_rows), 0);
-  Buffer blocks(n_blocks * layout_.block_bytes(), "KV cache of the profiling run");
-  forward_->run({tokens, seqs}, {layout_, blocks.data()});
   std::vector<int32_t> rows(static_cast<size_t>(std::min(n_rows, limits_.max_num_seqs)));
   std::iota(rows.begin(), rows.end(), 0);
-  forward_->logits(rows);
+  backend_->profile({tokens, seqs}, rows, n_blocks);
 }
 
 void LocalEngine::make_pool(const DeviceBudget& budget) {
-  info_.memory.overhead_bytes = forward_->rope_bytes() + block_table_bytes(limits_) + sampler_bytes(spec_);
+  info_.memory.overhead_bytes = overhead_bytes(spec_, limits_, target_);
+  if (target_.is_gpu()) {
+    info_.memory.overhead_bytes += backend_->context_bytes() + backend_->graph_bytes();
+    TM_INFO("{}", gpu_memory_line(info_.memory, backend_->context_bytes(), backend_->graph_bytes()));
+  }
   const int64_t n_blocks = blocks_that_fit(what_, budget, info_.memory, limits_, layout_.block_bytes());
   memory_user_ = memory_->add_user(n_blocks * layout_.block_bytes());
-  runner_ = std::make_unique<ModelRunner>(*forward_, layout_, *memory_, memory_user_);
+  runner_ = backend_->make_runner(*memory_, memory_user_);
   loop_ = std::make_unique<EngineLoop>(
       limits_, n_blocks, generation_limits_,
       [this](int32_t token) {
         return tokenizer_.is_special(token) ? std::string_view() : tokenizer_.token_bytes(token);
       },
       *runner_);
-  TM_CHECK(forward_->rope_bytes() + loop_->overhead_bytes() == info_.memory.overhead_bytes,
-           "{} bytes of overhead were taken, {} counted", forward_->rope_bytes() + loop_->overhead_bytes(),
+  const int64_t taken = backend_->overhead_bytes() + backend_->context_bytes() + backend_->graph_bytes() +
+                        (target_.is_gpu() ? 0 : loop_->overhead_bytes());
+  TM_CHECK(taken == info_.memory.overhead_bytes, "{} bytes of overhead were taken, {} counted", taken,
            info_.memory.overhead_bytes);
 }
 
@@ -195,6 +190,7 @@ void LocalEngine::describe(const DeviceBudget& budget) {
   info_.max_model_len = limits_.max_model_len;
   info_.max_num_seqs = limits_.max_num_seqs;
   info_.max_num_batched_tokens = limits_.max_num_batched_tokens;
+  if (target_.is_gpu()) info_.device = "GPU";
   info_.vocab_size = static_cast<int32_t>(spec_.vocab_size);
   for (const std::string& line : kv_cache_lines(info_)) TM_INFO("{}", line);
 }

@@ -22,7 +22,8 @@ struct EngineOptions {
   // with a KV cache in 8 bits.
   std::string format;
 
-  int64_t device_memory_bytes = 0;  // 0: a quarter of this machine's memory
+  std::string device = "cpu";       // or "cuda": the first card
+  int64_t device_memory_bytes = 0;  // 0: a quarter of this machine's memory; all of the card's
   double utilization = 0.9;         // of it, as vLLM's gpu_memory_utilization
   int32_t block_size = 16;          // tokens, a multiple of 16 (kernels/kv_layout.h)
   int32_t max_model_len = 0;        // 0: the model's. As in vLLM, one such sequence must fit the KV cache
@@ -44,6 +45,10 @@ struct EngineOptions {
 // Throws Error(kBadArgument) naming the option, wanted and got.
 EngineLimits engine_limits(const EngineOptions& options, const ModelSpec& spec);
 DeviceBudget device_budget(const EngineOptions& options);
+// Throws Error(kUnsupported) for a card that is not there, or that this program was built without.
+Target engine_target(const EngineOptions& options);
+// In the device's memory, for engines that take turns.
+std::shared_ptr<KvMemory> make_kv_memory(const EngineOptions& options);
 Format engine_format(const EngineOptions& options, const ModelSpec& spec);
 
 // Loads, profiles the largest step, sizes and allocates the KV pool. Refuses with Error before it loads anything what

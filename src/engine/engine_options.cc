@@ -1,5 +1,6 @@
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/gpu.h"
 #include "containers/gguf_mixture.h"
 #include "containers/model_path.h"
 #include "engine/engine.h"
@@ -26,13 +27,30 @@ EngineLimits engine_limits(const EngineOptions& options, const ModelSpec& spec) 
 }
 
 DeviceBudget device_budget(const EngineOptions& options) {
-  const int64_t machine = cpu_info().memory_bytes;
+  const bool on_card = engine_target(options).is_gpu();
+  const int64_t machine = on_card ? current_gpu().memory_bytes : cpu_info().memory_bytes;
   if (options.device_memory_bytes < 0 || options.device_memory_bytes > machine)
-    throw Error(Errc::kBadArgument, "device memory of {} bytes: wanted at most this machine's {}",
-                options.device_memory_bytes, machine);
+    throw Error(Errc::kBadArgument, "device memory of {} bytes: wanted at most {} {}", options.device_memory_bytes,
+                on_card ? "the card's" : "this machine's", machine);
   if (!(options.utilization > 0 && options.utilization <= 1))
     throw Error(Errc::kBadArgument, "utilization = {}: wanted a number in (0, 1]", options.utilization);
-  return {options.device_memory_bytes > 0 ? options.device_memory_bytes : machine / 4, options.utilization};
+  const int64_t device = on_card ? machine : machine / 4;
+  return {options.device_memory_bytes > 0 ? options.device_memory_bytes : device, options.utilization,
+          on_card ? gpu_runtime_bytes() : 0};
+}
+
+Target engine_target(const EngineOptions& options) {
+  if (options.device == "cuda") return Target::gpu(current_gpu().compute_capability);
+  if (options.device != "cpu")
+    throw Error(Errc::kBadArgument, "--device: wanted cpu or cuda, got '{}'", options.device);
+  return active_isa();
+}
+
+std::shared_ptr<KvMemory> make_kv_memory([[maybe_unused]] const EngineOptions& options) {
+#ifdef TM_CUDA
+  if (engine_target(options).is_gpu()) return make_device_kv_memory();
+#endif
+  return std::make_shared<KvMemory>();
 }
 
 Format engine_format(const EngineOptions& options, const ModelSpec& spec) {

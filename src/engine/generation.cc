@@ -50,6 +50,15 @@ bool Generation::advance(std::span<const float> logits, Sampler& sampler, const 
   const double uniform = uniform_draw(key_, static_cast<int64_t>(output_.tokens.size()));
   const int32_t token = sample(logits, sampler, uniform);
   if (sampling.logprobs >= 0) sampler.logprobs(logits, token, sampling.logprobs, output_.logprobs.emplace_back());
+  return advance(token, token_bytes, now_s);
+}
+
+bool Generation::takes_largest() const {
+  const SamplingParams& sampling = request_.sampling;
+  return is_greedy(sampling) && sampling.repetition_penalty == 1.0 && sampling.logprobs < 0;
+}
+
+bool Generation::advance(int32_t token, const TokenBytes& token_bytes, double now_s) {
   sequence_.tokens.push_back(token);
   ++sequence_.next_logits;
   output_.tokens.push_back(token);

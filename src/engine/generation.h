@@ -29,6 +29,10 @@ class Generation {
   Sequence& sequence() { return sequence_; }
   // The next token, from the logits of the last one. False when the request has ended. Throws what Sampler throws.
   bool advance(std::span<const float> logits, Sampler& sampler, const TokenBytes& token_bytes, double now_s);
+  // Whether that is the largest logit's and nothing else of the row is asked for; the token may then be chosen
+  // elsewhere.
+  bool takes_largest() const;
+  bool advance(int32_t token, const TokenBytes& token_bytes, double now_s);
   RequestOutput take_output();
 
  private:

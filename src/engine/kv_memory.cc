@@ -6,9 +6,10 @@ namespace trimeter {
 
 int KvMemory::add_user(int64_t bytes) {
   TM_CHECK(!working_, "the KV memory can't grow under user {} who works in it", last_user_);
-  if (bytes > buffer_.size()) {
-    buffer_ = Buffer();  // first, so that the two are never there together
-    buffer_ = Buffer(bytes, "KV cache", true);
+  if (bytes > bytes_) {
+    bytes_ = 0;
+    data_ = take(bytes);
+    bytes_ = bytes;
     last_user_ = -1;
   }
   users_.push_back(static_cast<size_t>(bytes));
@@ -17,9 +18,14 @@ int KvMemory::add_user(int64_t bytes) {
 
 std::span<std::byte> KvMemory::of(int user) {
   const size_t bytes = users_.at(static_cast<size_t>(user));
-  TM_CHECK(static_cast<int64_t>(bytes) <= buffer_.size(), "user {} has {} bytes of a buffer of {}", user, bytes,
-           buffer_.size());
-  return {buffer_.data(), bytes};
+  TM_CHECK(static_cast<int64_t>(bytes) <= bytes_, "user {} has {} bytes of a buffer of {}", user, bytes, bytes_);
+  return {data_, bytes};
+}
+
+std::byte* KvMemory::take(int64_t bytes) {
+  buffer_ = Buffer();
+  buffer_ = Buffer(bytes, "KV cache", true);
+  return buffer_.data();
 }
 
 bool KvMemory::begin(int user) {

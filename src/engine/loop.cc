@@ -125,19 +125,39 @@ void EngineLoop::run_model(const StepPlan& plan) {
 void EngineLoop::deliver(std::span<const WantedRow> wanted) {
   logit_rows_.clear();
   for (const WantedRow& w : wanted) logit_rows_.push_back(w.row);
+  if (deliver_largest(wanted)) return;
   const std::span<const float> logits = runner_.logits(logit_rows_);
   const auto vocab_size = static_cast<size_t>(generation_limits_.vocab_size);
   for (size_t i = 0; i < wanted.size(); ++i)
     deliver_row(*wanted[i].sequence, logits.subspan(i * vocab_size, vocab_size));
 }
 
+// Where all rows are a greedy request's. False: nothing is done.
+bool EngineLoop::deliver_largest(std::span<const WantedRow> wanted) {
+  for (const WantedRow& w : wanted)
+    if (const auto at = generations_.find(w.sequence); at == generations_.end() || !at->second->takes_largest())
+      return false;
+  const std::span<const int32_t> tokens = runner_.largest(logit_rows_);
+  if (tokens.empty() || std::ranges::find(tokens, -1) != tokens.end()) return false;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    Sequence& sequence = *wanted[i].sequence;
+    ++stats_.n_generated_tokens;
+    if (!generations_.find(&sequence)->second->advance(tokens[i], token_bytes_, now_s())) finish_generation(sequence);
+  }
+  return true;
+}
+
+void EngineLoop::finish_generation(const Sequence& sequence) {
+  const auto at = generations_.find(&sequence);
+  scheduler_.finish(at->second->sequence());
+  finished_.push_back(at->second->take_output());
+  generations_.erase(at);
+}
+
 void EngineLoop::deliver_row(Sequence& sequence, std::span<const float> logits) {
   if (const auto at = generations_.find(&sequence); at != generations_.end()) {
     ++stats_.n_generated_tokens;
-    if (at->second->advance(logits, sampler_, token_bytes_, now_s())) return;
-    scheduler_.finish(sequence);
-    finished_.push_back(at->second->take_output());
-    generations_.erase(at);
+    if (!at->second->advance(logits, sampler_, token_bytes_, now_s())) finish_generation(sequence);
     return;
   }
   const auto index = static_cast<int>(&sequence - scoring_->sequences.data());

@@ -41,7 +41,9 @@ class EngineLoop {
   void run_step();
   void run_model(const StepPlan& plan);
   void deliver(std::span<const WantedRow> wanted);
+  bool deliver_largest(std::span<const WantedRow> wanted);
   void deliver_row(Sequence& sequence, std::span<const float> logits);
+  void finish_generation(const Sequence& sequence);
 
   EngineLimits limits_;
   GenerationLimits generation_limits_;

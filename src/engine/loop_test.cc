@@ -45,6 +45,16 @@ class FakeRunner : public StepRunner {
       for (const float x : logits_of(hashes_[static_cast<size_t>(row)])) logits_.push_back(x);
     return logits_;
   }
+  std::span<const int32_t> largest(std::span<const int32_t> rows) override {
+    tokens_.clear();
+    if (!chooses) return tokens_;
+    ++n_chosen;
+    for (const int32_t row : rows) {
+      const std::vector<float> logits_of_row = logits_of(hashes_[static_cast<size_t>(row)]);
+      tokens_.push_back(static_cast<int32_t>(std::ranges::max_element(logits_of_row) - logits_of_row.begin()));
+    }
+    return tokens_;
+  }
   static std::vector<float> logits_of(uint64_t hash) {
     std::vector<float> logits;
     for (uint64_t token = 0; token < kVocab; ++token)
@@ -52,8 +62,9 @@ class FakeRunner : public StepRunner {
     return logits;
   }
 
+  bool chooses = false;  // largest() answers
   size_t most_seqs = 0;
-  int64_t n_runs = 0;
+  int64_t n_runs = 0, n_chosen = 0;
 
  private:
   int32_t& at(const StepSeq& seq, int32_t position) {
@@ -63,6 +74,7 @@ class FakeRunner : public StepRunner {
   std::vector<int32_t> cache_;
   std::vector<uint64_t> hashes_;
   std::vector<float> logits_;
+  std::vector<int32_t> tokens_;
 };
 
 // Tokens 0 to 25 are letters; 26 and 27 together are U+00E9; 63 is special; the others are digits.
@@ -132,6 +144,27 @@ std::vector<int32_t> greedy_by_hand(std::vector<int32_t> tokens, int32_t n) {
     hash = mix64(hash ^ static_cast<uint64_t>(generated.back()));
   }
   return generated;
+}
+
+TEST(Loop, ARunnerThatChoosesGivesTheSameTokens) {
+  std::vector<Request> mixed = requests(8, {.temperature = 0, .max_tokens = 20});
+  Rig from_logits, chosen;
+  chosen.runner.chooses = true;
+  const std::vector<RequestOutput> want = from_logits.generate(mixed), got = chosen.generate(mixed);
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+  EXPECT_GT(chosen.runner.n_chosen, 0);
+
+  // One that draws, or asks for more of the row than its largest: the step's rows come as logits.
+  for (const SamplingParams& more : {SamplingParams{.temperature = 1, .max_tokens = 20},
+                                     SamplingParams{.temperature = 0, .repetition_penalty = 1.5, .max_tokens = 20},
+                                     SamplingParams{.temperature = 0, .max_tokens = 20, .logprobs = 2}}) {
+    Rig one, other;
+    other.runner.chooses = true;
+    const std::vector<Request> alone = requests(2, more);
+    const std::vector<RequestOutput> a = one.generate(alone), b = other.generate(alone);
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].tokens, b[i].tokens) << i;
+    EXPECT_EQ(other.runner.n_chosen, 0);
+  }
 }
 
 TEST(EngineLoop, TheSameTokensHoweverTheyAreScheduled) {

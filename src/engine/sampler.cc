@@ -28,6 +28,8 @@ double uniform_draw(uint64_t key, int64_t n_generated) {
   return static_cast<double>(mix64(key ^ mix64(static_cast<uint64_t>(n_generated))) >> 11) * 0x1p-53;
 }
 
+bool is_greedy(const SamplingParams& params) { return params.temperature < kGreedyBelow; }
+
 void check_sampling_params(const SamplingParams& p) {
   const auto want = [](bool ok, std::string_view what, double got, std::string_view wanted) {
     if (!ok) throw Error(Errc::kBadArgument, "{} = {}: wanted {}", what, got, wanted);
@@ -58,7 +60,7 @@ int32_t Sampler::sample(std::span<const float> logits, const SamplingParams& par
     }
     logits = penalised_;
   }
-  return params.temperature < kGreedyBelow ? likeliest(logits) : draw(logits, params, uniform);
+  return is_greedy(params) ? likeliest(logits) : draw(logits, params, uniform);
 }
 
 int32_t Sampler::draw(std::span<const float> logits, const SamplingParams& params, double uniform) {

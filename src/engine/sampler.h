@@ -18,6 +18,9 @@ namespace trimeter {
 // draws are therefore the same whatever else is in the batch, and after a preemption.
 double uniform_draw(uint64_t key, int64_t n_generated);
 
+// The largest logit, penalised if there is a penalty, whatever the draw.
+bool is_greedy(const SamplingParams& params);
+
 // Throws Error(kBadArgument) naming the parameter, wanted and got.
 void check_sampling_params(const SamplingParams& params);
 

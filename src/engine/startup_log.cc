@@ -28,10 +28,18 @@ std::vector<std::string> kernel_lines_by_kernel(const std::vector<std::string>& 
 std::vector<std::string> kv_cache_lines(const EngineInfo& info) {
   const int64_t blocks_of_longest = ceil_div(info.max_model_len, info.block_size);
   return {fmt::format("Available KV cache memory: {:.4f} GiB", gib(info.memory.kv_bytes)),
-          fmt::format("CPU KV cache size: {} tokens", with_commas(info.kv_blocks * info.block_size)),
-          fmt::format("# CPU blocks: {}", info.kv_blocks),
+          fmt::format("{} KV cache size: {} tokens", info.device, with_commas(info.kv_blocks * info.block_size)),
+          fmt::format("# {} blocks: {}", info.device, info.kv_blocks),
           fmt::format("Maximum concurrency for {} tokens per request: {:.2f}x", with_commas(info.max_model_len),
                       static_cast<double>(info.kv_blocks) / static_cast<double>(blocks_of_longest))};
+}
+
+std::string gpu_memory_line(const MemoryBreakdown& memory, int64_t context_bytes, int64_t graph_bytes) {
+  return fmt::format(
+      "GPU memory: weights {:.4f} GiB, activations at the largest step {:.4f} GiB, tables {:.4f} GiB, CUDA context "
+      "{:.4f} GiB, CUDA graphs {:.4f} GiB",
+      gib(memory.weights_bytes), gib(memory.activation_bytes), gib(memory.overhead_bytes - context_bytes - graph_bytes),
+      gib(context_bytes), gib(graph_bytes));
 }
 
 std::string init_engine_line(double seconds) {

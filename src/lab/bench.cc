@@ -16,6 +16,7 @@
 #include "meters/throughput.h"
 #include "model/weights.h"
 #include "probe/read_rate.h"
+#include "schemes/gpu_plan.h"
 
 namespace trimeter {
 namespace {
@@ -77,11 +78,12 @@ class Bench {
   const CompareEvents& events_;
   EngineOptions engine_options_;
   const Subject subject_;
+  const Target target_;
   const EngineLimits limits_;
   const DeviceBudget budget_;
   std::vector<Contender> contenders_;
   std::shared_ptr<ThreadPool> threads_;
-  std::shared_ptr<KvMemory> kv_memory_ = std::make_shared<KvMemory>();  // the engines take turns
+  std::shared_ptr<KvMemory> kv_memory_;  // the engines take turns
   HardwareProfile hardware_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::vector<NamedEngine> named_;
@@ -93,16 +95,18 @@ Bench::Bench(const BenchOptions& options, const CompareEvents& events)
       events_(events),
       engine_options_((check(options), sized(options))),
       subject_(read_subject(options.engine.model)),
+      target_(engine_target(engine_options_)),
       limits_(engine_limits(engine_options_, subject_.spec)),
-      budget_(device_budget(engine_options_)) {
+      budget_(device_budget(engine_options_)),
+      kv_memory_(make_kv_memory(engine_options_)) {
   record_.started = utc_now();
   for (const std::string& name : options.formats) {
     const Contender& contender = contenders_.emplace_back(make_contender(engine_options_, subject_, name));
-    check_format_fits(contender.spec, contender.format);
+    check_format_fits(contender.spec, contender.format, target_);
     check_room(contender);
   }
   threads_ = std::make_shared<ThreadPool>(options.threads);
-  hardware_ = known_machine(options.hardware, contenders_, *threads_,
+  hardware_ = known_machine(options.hardware, target_, contenders_, *threads_,
                             [this](const std::string& what, int done, int total) { tell(what, done, total); });
   calibrate();
   describe();
@@ -118,8 +122,8 @@ void Bench::calibrate() {
 
 // The largest batch must run as one: where requests wait for blocks, it is another batch that is measured.
 void Bench::check_room(const Contender& c) const {
-  const MemoryBreakdown memory =
-      memory_ledger(c.spec, c.format, limits_, active_isa(), budget_.device_memory_bytes, budget_.utilization);
+  const MemoryBreakdown memory = memory_ledger(c.spec, c.format, limits_, target_, budget_.device_memory_bytes,
+                                               budget_.utilization, budget_.runtime_bytes);
   const int64_t blocks = blocks_that_fit(fmt::format("{} in {}", c.path.string(), c.format.name), budget_, memory,
                                          limits_, kv_layout(c.spec, c.format, limits_.block_size).block_bytes());
   const int64_t batch = std::ranges::max(options_.batches), length = options_.prompt_tokens + options_.max_tokens;
@@ -137,7 +141,7 @@ void Bench::describe() {
   record_.commit = options_.commit;
   record_.model = {subject_.directory.string(), subject_.spec.architecture,
                    std::string(dense_scheme(subject_.spec.dtype).info().name), subject_.spec.n_parameters()};
-  record_.hardware = record_of(hardware_, threads_->size());
+  record_.hardware = record_of(hardware_);
   const int64_t largest = std::ranges::max(options_.batches);
   record_.workload = {.prompts = largest,
                       .prompt_tokens = largest * options_.prompt_tokens,
@@ -155,7 +159,7 @@ void Bench::describe() {
 void Bench::predict_all() {
   for (const Contender& c : contenders_)
     for (const int64_t batch : options_.batches) {
-      const KernelPlan plan = scheme(c.format.scheme).plan(active_isa());
+      const KernelPlan plan = plan_on(scheme(c.format.scheme), target_);
       RecordRun run;
       run.format = c.name;
       run.batch = batch;
@@ -163,7 +167,7 @@ void Bench::predict_all() {
       const Workload workload{std::vector<int64_t>(static_cast<size_t>(batch), options_.prompt_tokens),
                               options_.max_tokens};
       run.predicted = predict({c.spec, c.format, hardware_, limits_, workload, budget_.device_memory_bytes,
-                               budget_.utilization, active_isa(), threads_->size()});
+                               budget_.utilization, target_, hardware_.threads, budget_.runtime_bytes});
       record_.runs.push_back(std::move(run));
     }
   record_.predicted_at = utc_now();
@@ -193,16 +197,18 @@ void Bench::measure() {
   SpeedLog speed(hardware_, *threads_);
   int64_t largest = 0;
   for (const auto& engine : engines_) largest = std::max(largest, engine->info().memory.weights_bytes);
-  const ReadProbe memory(std::min(largest, kMostProbeBytes));
+  const ReadProbe memory(target_.is_gpu() ? 0 : std::min(largest, kMostProbeBytes));
   for (size_t b = 0; b < options_.batches.size(); ++b) {
     const int64_t batch = options_.batches[b];
     const auto prompts = random_prompts(batch, options_.prompt_tokens, subject_.spec.vocab_size);
     std::vector<std::vector<double>> reads(engines_.size());
     const auto between_rounds = [&] {
       speed.probe();
-      for (size_t i = 0; i < engines_.size(); ++i)
-        reads[i].push_back(
-            memory.bytes_per_s(*threads_, std::min(engines_[i]->info().memory.weights_bytes, kMostProbeBytes)));
+      for (size_t i = 0; i < engines_.size(); ++i) {
+        const int64_t bytes = std::min(engines_[i]->info().memory.weights_bytes, kMostProbeBytes);
+        reads[i].push_back(target_.is_gpu() ? hardware_.read_bandwidth_bytes_per_s(hardware_.threads, bytes)
+                                            : memory.bytes_per_s(*threads_, bytes));
+      }
     };
     const std::vector<Throughput> measured = measure_throughput(
         named_, prompts,
@@ -224,8 +230,8 @@ void Bench::measure() {
                                     .memory = capacity.memory,
                                     .quality = {}};
       HardwareProfile now = hardware_;  // with the bandwidth between these rounds
-      now.read_bandwidth = {{capacity.memory.weights_bytes, threads_->size(), median(reads[i])}};
-      run.floor = workload_floor(contenders_[i].spec, contenders_[i].format, now, active_isa(), limits_, batch,
+      now.read_bandwidth = {{capacity.memory.weights_bytes, hardware_.threads, median(reads[i])}};
+      run.floor = workload_floor(contenders_[i].spec, contenders_[i].format, now, target_, limits_, batch,
                                  options_.prompt_tokens, options_.max_tokens);
     }
   }

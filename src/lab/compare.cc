@@ -16,6 +16,7 @@
 #include "meters/capacity.h"
 #include "meters/quality.h"
 #include "meters/throughput.h"
+#include "schemes/gpu_plan.h"
 
 namespace trimeter {
 namespace {
@@ -51,13 +52,14 @@ class Comparison {
   const CompareEvents& events_;
   Subject subject_;
   EvaluationSet set_;
+  Target target_;
   EngineLimits limits_;
   DeviceBudget budget_;
   std::vector<QualityPrompt> prompts_;
   std::vector<std::vector<int32_t>> passages_;
   HardwareProfile hardware_;
   std::shared_ptr<ThreadPool> threads_;
-  std::shared_ptr<KvMemory> kv_memory_ = std::make_shared<KvMemory>();  // the engines take turns
+  std::shared_ptr<KvMemory> kv_memory_;  // the engines take turns
   std::vector<Contender> contenders_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::vector<NamedEngine> named_;
@@ -65,16 +67,20 @@ class Comparison {
 };
 
 Comparison::Comparison(const CompareOptions& options, const CompareEvents& events)
-    : options_(options), events_(events), subject_(read_subject(options.engine.model)) {
+    : options_(options),
+      events_(events),
+      subject_(read_subject(options.engine.model)),
+      target_(engine_target(options.engine)),
+      kv_memory_(make_kv_memory(options.engine)) {
   check_options();
   set_ = read_evaluation_set(find_data_directory(options.eval_data));
   limits_ = engine_limits(options.engine, subject_.spec);
   budget_ = device_budget(options.engine);
   for (const std::string& name : options.formats) {
     const Contender& c = contenders_.emplace_back(make_contender(options.engine, subject_, name));
-    check_format_fits(c.spec, c.format);
-    const MemoryBreakdown memory =
-        memory_ledger(c.spec, c.format, limits_, active_isa(), budget_.device_memory_bytes, budget_.utilization);
+    check_format_fits(c.spec, c.format, target_);
+    const MemoryBreakdown memory = memory_ledger(c.spec, c.format, limits_, target_, budget_.device_memory_bytes,
+                                                 budget_.utilization, budget_.runtime_bytes);
     blocks_that_fit(fmt::format("{} in {}", c.path.string(), c.format.name), budget_, memory, limits_,
                     kv_layout(c.spec, c.format, limits_.block_size).block_bytes());
   }
@@ -126,7 +132,7 @@ void Comparison::encode_passages() {
 }
 
 void Comparison::know_machine() {
-  hardware_ = known_machine(options_.hardware, contenders_, *threads_,
+  hardware_ = known_machine(options_.hardware, target_, contenders_, *threads_,
                             [this](const std::string& what, int done, int total) { tell(what, done, total); });
 }
 
@@ -135,7 +141,7 @@ void Comparison::describe() {
   record_.commit = options_.commit;
   record_.model = {subject_.directory.string(), subject_.spec.architecture,
                    std::string(dense_scheme(subject_.spec.dtype).info().name), subject_.spec.n_parameters()};
-  record_.hardware = record_of(hardware_, threads_->size());
+  record_.hardware = record_of(hardware_);
   RecordWorkload& workload = record_.workload;
   workload.prompts = options_.prompts;
   for (const QualityPrompt& prompt : prompts_) workload.prompt_tokens += static_cast<int64_t>(prompt.tokens.size());
@@ -156,12 +162,12 @@ void Comparison::predict_all() {
     workload.prompt_tokens.push_back(static_cast<int64_t>(prompt.tokens.size()));
   workload.max_tokens = options_.max_tokens;
   for (const Contender& c : contenders_) {
-    const KernelPlan plan = scheme(c.format.scheme).plan(active_isa());
+    const KernelPlan plan = plan_on(scheme(c.format.scheme), target_);
     RecordRun run;
     run.format = c.name;
     run.kernel = {plan.requested, plan.executed, {}};
     run.predicted = predict({c.spec, c.format, hardware_, limits_, workload, budget_.device_memory_bytes,
-                             budget_.utilization, active_isa(), threads_->size()});
+                             budget_.utilization, target_, hardware_.threads, budget_.runtime_bytes});
     record_.runs.push_back(std::move(run));
   }
   record_.predicted_at = utc_now();

@@ -14,14 +14,15 @@
 
 namespace trimeter {
 
-// From a file, which must be of the ISA and the threads that run here; or, with an empty path, this machine's own with
-// the kernels of all contenders: the kept one, measured anew if there is none or if the machine is not as it says.
-HardwareProfile known_machine(const std::string& path, std::span<const Contender> contenders, ThreadPool& team,
-                              const ProbeProgress& on_progress);
+// From a file, which must be of the ISA and the threads, or the compute capability, that run here; or, with an empty
+// path, this machine's own with the kernels of all contenders: the kept one, measured anew if there is none or if the
+// machine is not as it says.
+HardwareProfile known_machine(const std::string& path, Target target, std::span<const Contender> contenders,
+                              ThreadPool& team, const ProbeProgress& on_progress);
 
-RecordHardware record_of(const HardwareProfile& profile, int threads);
+RecordHardware record_of(const HardwareProfile& profile);
 
-// Called between the rounds of a meter.
+// Called between the rounds of a meter; a card is not probed.
 class SpeedLog {
  public:
   SpeedLog(const HardwareProfile& profile, ThreadPool& team) : profile_(profile), team_(team) {}

@@ -1,10 +1,9 @@
 #include "model/weights.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cstring>
-#include <map>
+#include <deque>
+#include <future>
 #include <set>
 
 #include "base/error.h"
@@ -15,6 +14,7 @@
 #include "model/calibration.h"
 #include "model/float_tensor.h"
 #include "model/gguf_weights.h"
+#include "model/kernel_lines.h"
 #include "model/quantize.h"
 #include "tensor/numeric.h"
 
@@ -262,10 +262,8 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
 
 namespace {
 
-ModelWeights load_directory(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
-                            const LoadOptions& options, ThreadPool& pool) {
-  check_format_fits(spec, format);
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+Checkpoint open_checked(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format) {
+  Checkpoint checkpoint = Checkpoint::open(directory);
   check_no_stranger(checkpoint, spec, format, directory);
   check_tied(checkpoint, spec);
   tell_conversion(checkpoint, spec);
@@ -274,6 +272,13 @@ ModelWeights load_directory(const std::filesystem::path& directory, const ModelS
         "Scales of an fp8 KV cache lie beside the weights, but the config asks for none: it is held in {}; with "
         "--format own+kv-fp8 they are used",
         torch_name(dense_dtype(spec, format)));
+  return checkpoint;
+}
+
+ModelWeights load_directory(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+                            const LoadOptions& options, ThreadPool& pool) {
+  check_format_fits(spec, format);
+  const Checkpoint checkpoint = open_checked(directory, spec, format);
   ModelWeights weights;
   weights.spec = spec;
   weights.format = format;
@@ -292,6 +297,43 @@ ModelWeights load_directory(const std::filesystem::path& directory, const ModelS
 }
 
 }  // namespace
+
+void stream_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+                    const LoadOptions& options, ThreadPool& pool, WeightSink& sink) {
+  const Checkpoint checkpoint = open_checked(directory, spec, format);
+  const auto n_layers = static_cast<int>(spec.n_layers);
+  const auto give_back = [&](const LinearSpec& linear) {
+    for (const std::string& tensor : linear_tensors(spec, format, linear))
+      if (checkpoint.has(tensor)) release(checkpoint.at(tensor));
+  };
+  if (needs_calibration(format) && !is_stored(format)) {
+    quantize_layers(checkpoint, spec, format, options, pool,
+                    [&](int layer, CanonicalLayer weights) { sink.layer(layer, std::move(weights)); });
+  } else {
+    const int n_ahead = std::min(pool.size(), kMostLayersAhead);
+    std::deque<std::future<CanonicalLayer>> ahead;
+    for (int layer = 0, next = 0; layer < n_layers; ++layer) {
+      for (; next < n_layers && static_cast<int>(ahead.size()) < n_ahead; ++next)
+        ahead.push_back(std::async(std::launch::async, [&, next] {
+          ThreadPool alone(1);
+          return read_layer(checkpoint, spec, next, format, alone);
+        }));
+      sink.layer(layer, ahead.front().get());
+      ahead.pop_front();
+      for (const LinearSpec& linear : spec.linears_of_layer(layer)) give_back(linear);
+      if (options.on_progress) options.on_progress("weights", layer + 1, n_layers);
+    }
+  }
+  sink.final_norm(read_norm(checkpoint, kFinalNorm, spec, pool));
+  sink.lm_head(read_linear(checkpoint, spec, format, spec.lm_head(), pool));
+  give_back(spec.lm_head());
+  if (spec.tie_word_embeddings) return;
+  const int64_t shape[] = {spec.vocab_size, spec.hidden_size};
+  const TensorView& embedding = checkpoint.at(kEmbedding, shape);
+  check_range(embedding, dense_dtype(spec, format), pool);
+  sink.embedding(embedding);
+  release(embedding);
+}
 
 ModelWeights load_weights(const std::filesystem::path& model, const ModelSpec& spec, const Format& format,
                           const LoadOptions& options, ThreadPool& pool) {
@@ -333,38 +375,6 @@ MemoryBreakdown ModelWeights::memory() const {
   return memory;
 }
 
-namespace {
-
-// Attention is computed in floats whatever its cache is held in.
-std::string kv_cache_line(const Format& format, Isa isa) {
-  const bool fp8 = format.kv_dtype == DType::kF8E4M3;
-  return fmt::format("kv_cache: attention.{}: {} stored, fp32 executed: scales {}", name(isa), fp8 ? "fp8" : "int8",
-                     !fp8                      ? "for each token and head"
-                     : format.kv_scales_stored ? "of the checkpoint"
-                                               : "calibrated for each layer");
-}
-
-}  // namespace
-
-std::vector<std::string> ModelWeights::kernel_lines(Isa isa) const {
-  std::vector<std::string> lines;
-  const auto add = [&](const std::string& who, const Scheme& scheme) {
-    const KernelPlan plan = scheme.plan(isa);
-    lines.push_back(fmt::format("{}: {}: {} requested, {} executed{}{}", who, plan.kernel, plan.requested,
-                                plan.executed, plan.reason.empty() ? "" : ": ", plan.reason));
-  };
-  for (const auto linear_of :
-       {&LayerWeights::qkv, &LayerWeights::attention_out, &LayerWeights::gate_up, &LayerWeights::down}) {
-    std::map<const Scheme*, std::vector<size_t>> layers_of;
-    for (size_t i = 0; i < layers.size(); ++i) layers_of[(layers[i].*linear_of).scheme].push_back(i);
-    const std::string_view role = name((layers.front().*linear_of).spec.role);
-    for (const auto& [scheme, indices] : layers_of)
-      add(layers_of.size() == 1 ? std::string(role) : fmt::format("{} of layers {}", role, fmt::join(indices, " ")),
-          *scheme);
-  }
-  add(std::string(name(LinearRole::kLmHead)), *lm_head.scheme);
-  if (format.kv_dtype) lines.push_back(kv_cache_line(format, isa));
-  return lines;
-}
+std::vector<std::string> ModelWeights::kernel_lines(Isa isa) const { return trimeter::kernel_lines(spec, format, isa); }
 
 }  // namespace trimeter

@@ -87,6 +87,24 @@ LayerWeights pack(CanonicalLayer layer, ThreadPool& pool);
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool);
 
+// Takes a checkpoint's weights one after the other, for a device that keeps a form of its own.
+class WeightSink {
+ public:
+  virtual ~WeightSink() = default;
+  virtual void layer(int index, CanonicalLayer weights) = 0;
+  virtual void final_norm(std::vector<float> gain) = 0;
+  virtual void lm_head(CanonicalLinear weight) = 0;
+  // [vocab, hidden], in the file's mapping until this returns; only if it is not tied to lm_head.
+  virtual void embedding(const TensorView& rows) = 0;
+};
+
+// As load_weights, of a directory. On the host there are the layer that `sink` has, those that threads are quantizing
+// ahead of it, at most kMostLayersAhead, and lm_head (with an algorithm that calibrates, what quantize_layers says);
+// pages of the file are given back behind them. The scales of an fp8 KV cache of a quantized checkpoint must lie in it.
+inline constexpr int kMostLayersAhead = 8;
+void stream_weights(const std::filesystem::path& directory, const ModelSpec& spec, const Format& format,
+                    const LoadOptions& options, ThreadPool& pool, WeightSink& sink);
+
 // A directory, or a GGUF file, whose own format is the only one but for its KV cache. Throws Error with file, tensor,
 // wanted and got. Layers come from load_layer, or from the format's algorithm (model/quantize.h); scales of an fp8 KV
 // cache from the checkpoint (Format::kv_scales_stored), or from the calibration tokens: run through the dense layers,

@@ -5,7 +5,9 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/gpu.h"
 #include "base/log.h"
+#include "base/target.h"
 #include "io/file.h"
 #include "probe/build_id.h"
 #include "probe/probe.h"
@@ -30,11 +32,16 @@ uint64_t hash_of(const std::string& text) {
   return hash;
 }
 
+struct Machine {
+  std::string name, isa;
+  int threads;
+};
+
 int threads_or_all(int n_threads) { return n_threads > 0 ? n_threads : cpu_info().n_cpus; }
 
 // Whether the file is there and is of this machine and this build. One that can't be read is warned of and measured
 // anew.
-bool read_kept(const fs::path& path, int n_threads, HardwareProfile& profile) {
+bool read_kept(const fs::path& path, const Machine& machine, HardwareProfile& profile) {
   std::error_code error;
   if (path.empty() || !fs::exists(path, error)) return false;
   try {
@@ -43,8 +50,8 @@ bool read_kept(const fs::path& path, int n_threads, HardwareProfile& profile) {
     TM_WARN("Measuring the hardware anew: {}", bad.what());
     return false;
   }
-  return profile.build == build_id() && profile.name == cpu_info().model && profile.isa == name(active_isa()) &&
-         profile.threads == threads_or_all(n_threads);
+  return profile.build == build_id() && profile.name == machine.name && profile.isa == machine.isa &&
+         profile.threads == machine.threads;
 }
 
 void keep(const fs::path& path, const HardwareProfile& profile) {
@@ -59,7 +66,40 @@ void keep(const fs::path& path, const HardwareProfile& profile) {
   }
 }
 
+Machine this_cpu(int n_threads) {
+  return {cpu_info().model, std::string(name(active_isa())), threads_or_all(n_threads)};
+}
+
+Machine this_gpu() {
+  const GpuInfo gpu = current_gpu();
+  return {gpu.name, name(Target::gpu(gpu.compute_capability)), 1};
+}
+
+fs::path path_of(const Machine& machine) {
+  const fs::path directory = cache_directory();
+  if (directory.empty()) return {};
+  const std::string key = fmt::format("{}|{}|{}", machine.name, machine.isa, machine.threads);
+  return directory / fmt::format("hardware-{:016x}.json", hash_of(key));
+}
+
+HardwareProfile load_or_measure(const fs::path& path, const Machine& machine, const std::vector<std::string>& schemes,
+                                const Measure& measure) {
+  HardwareProfile profile;
+  std::set<std::string> wanted(schemes.begin(), schemes.end());
+  if (read_kept(path, machine, profile)) {
+    std::set<std::string> kept;
+    for (const KernelRate& rate : profile.kernels) kept.insert(rate.scheme);
+    if (std::ranges::includes(kept, wanted)) return profile;
+    wanted.merge(kept);
+  }
+  profile = measure({wanted.begin(), wanted.end()});
+  keep(path, profile);
+  return profile;
+}
+
 }  // namespace
+
+fs::path gpu_cache_path() { return path_of(this_gpu()); }
 
 std::string build_id() {
   std::error_code error;
@@ -70,27 +110,23 @@ std::string build_id() {
   return error ? "unknown" : fmt::format("{} bytes of {}", size, time.time_since_epoch().count());
 }
 
-fs::path hardware_cache_path(int n_threads) {
-  const fs::path directory = cache_directory();
-  if (directory.empty()) return {};
-  const std::string machine = fmt::format("{}|{}|{}", cpu_info().model, name(active_isa()), threads_or_all(n_threads));
-  return directory / fmt::format("hardware-{:016x}.json", hash_of(machine));
-}
+fs::path hardware_cache_path(int n_threads) { return path_of(this_cpu(n_threads)); }
 
 HardwareProfile load_or_measure(const fs::path& path, int n_threads, const std::vector<std::string>& schemes,
                                 const Measure& measure) {
-  HardwareProfile profile;
-  std::set<std::string> wanted(schemes.begin(), schemes.end());
-  if (read_kept(path, n_threads, profile)) {
-    std::set<std::string> kept;
-    for (const KernelRate& rate : profile.kernels) kept.insert(rate.scheme);
-    if (std::ranges::includes(kept, wanted)) return profile;
-    wanted.merge(kept);
-  }
-  profile = measure({wanted.begin(), wanted.end()});
-  keep(path, profile);
-  return profile;
+  return load_or_measure(path, this_cpu(n_threads), schemes, measure);
 }
+
+HardwareProfile load_or_measure_gpu(const std::vector<std::string>& schemes, const ProbeProgress& on_progress) {
+  return load_or_measure(gpu_cache_path(), this_gpu(), schemes,
+                         [&](const std::vector<std::string>& all) { return measure_gpu(all, on_progress); });
+}
+
+#ifndef TM_CUDA
+HardwareProfile measure_gpu(const std::vector<std::string>&, const ProbeProgress&) {
+  TM_CHECK(false, "a card of a program without CUDA: {}", current_gpu().name);
+}
+#endif
 
 HardwareProfile load_or_measure(int n_threads, const std::vector<std::string>& schemes,
                                 const ProbeProgress& on_progress) {

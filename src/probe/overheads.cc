@@ -7,14 +7,30 @@
 #include "probe/team_time.h"
 
 namespace trimeter {
+
+// So small that a step of it is next to nothing but its fixed cost.
+ModelSpec tiny_spec(int64_t n_layers, int n_heads) {
+  constexpr int64_t kHeadDim = 64;
+  ModelSpec spec{};
+  spec.architecture = "LlamaForCausalLM";
+  spec.dtype = DType::kBF16;
+  spec.hidden_size = spec.intermediate_size = spec.vocab_size = kHeadDim * n_heads;
+  spec.n_heads = spec.n_kv_heads = n_heads;
+  spec.head_dim = kHeadDim;
+  spec.n_layers = n_layers;
+  spec.max_position_embeddings = 16;
+  spec.rms_norm_eps = 1e-6;
+  spec.rope_theta = 10000;
+  spec.tie_word_embeddings = true;
+  return spec;
+}
+
 namespace {
 
 // A barrier waits for the slowest: where another program takes a CPU for some milliseconds, it takes as long. So many
 // short repeats, of which such a moment spoils few.
 constexpr double kRepeatSeconds = 3e-5;
 constexpr int kRepeats = 201;
-
-constexpr int64_t kHeadDim = 64;
 
 LinearWeight random_linear(const LinearSpec& spec, const Scheme& scheme, ThreadPool& pool) {
   std::vector<uint16_t> rows(static_cast<size_t>(spec.shape.out * spec.shape.in));
@@ -25,22 +41,6 @@ LinearWeight random_linear(const LinearSpec& spec, const Scheme& scheme, ThreadP
   linear.scheme = &scheme;
   linear.packed = scheme.pack(scheme.quantize_rtn({&part, 1}, spec.shape), pool);
   return linear;
-}
-
-// So small that a step of it is next to nothing but its fixed cost.
-ModelSpec tiny_spec(int64_t n_layers, int threads) {
-  ModelSpec spec{};
-  spec.architecture = "LlamaForCausalLM";
-  spec.dtype = DType::kBF16;
-  spec.hidden_size = spec.intermediate_size = spec.vocab_size = kHeadDim * threads;
-  spec.n_heads = spec.n_kv_heads = threads;
-  spec.head_dim = kHeadDim;
-  spec.n_layers = n_layers;
-  spec.max_position_embeddings = 16;
-  spec.rms_norm_eps = 1e-6;
-  spec.rope_theta = 10000;
-  spec.tie_word_embeddings = true;
-  return spec;
 }
 
 ModelWeights tiny_model(const ModelSpec& spec, const Format& format, ThreadPool& pool) {
@@ -89,14 +89,14 @@ double tiny_step_s(ThreadPool& team, Isa isa, int64_t n_layers) {
       kRepeatSeconds, kRepeats);
 }
 
-double itemised_s(const HardwareProfile& profile, Isa isa, int64_t n_layers) {
+double itemised_s(const HardwareProfile& profile, Target target, int64_t n_layers, int n_seqs) {
   HardwareProfile itemised = profile;
   itemised.step_overhead_s = itemised.layer_overhead_s = itemised.sampling_seconds_per_logit = 0;
   const Format baseline = format("bf16");
-  const ModelSpec spec = tiny_spec(n_layers, profile.threads);
-  StepShape shape{.seqs = {}, .n_logit_rows = profile.threads};
-  shape.seqs.assign(static_cast<size_t>(profile.threads), {.n_new = 1, .n_context = 0});
-  return StepTimer(spec, baseline, itemised, isa, profile.threads).time(shape).seconds;
+  const ModelSpec spec = tiny_spec(n_layers, n_seqs);
+  StepShape shape{.seqs = {}, .n_logit_rows = n_seqs};
+  shape.seqs.assign(static_cast<size_t>(n_seqs), {.n_new = 1, .n_context = 0});
+  return StepTimer(spec, baseline, itemised, target, profile.threads).time(shape).seconds;
 }
 
 }  // namespace
@@ -107,11 +107,11 @@ FixedCosts measure_fixed_costs(ThreadPool& team, Isa isa) {
   return {barrier_s, tiny_step_s(team, isa, FixedCosts::kFewLayers), tiny_step_s(team, isa, FixedCosts::kManyLayers)};
 }
 
-void solve_overheads(HardwareProfile& profile, const FixedCosts& costs, Isa isa) {
+void solve_overheads(HardwareProfile& profile, const FixedCosts& costs, Target target, int n_seqs) {
   constexpr int kFew = FixedCosts::kFewLayers, kMany = FixedCosts::kManyLayers;
   profile.barrier_s = costs.barrier_s;
-  const double few_s = costs.few_layers_s - itemised_s(profile, isa, kFew);
-  const double many_s = costs.many_layers_s - itemised_s(profile, isa, kMany);
+  const double few_s = costs.few_layers_s - itemised_s(profile, target, kFew, n_seqs);
+  const double many_s = costs.many_layers_s - itemised_s(profile, target, kMany, n_seqs);
   profile.layer_overhead_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
   profile.step_overhead_s = std::max(0.0, few_s - kFew * profile.layer_overhead_s);
 }

@@ -1,8 +1,10 @@
 // The parts of a measurement; each fills its fields of a profile. `team` is as large as profile.threads.
 #pragma once
 #include "base/cpu.h"
+#include "base/target.h"
 #include "base/thread_pool.h"
 #include "cost/hardware.h"
+#include "spec/model_spec.h"
 
 namespace trimeter {
 
@@ -27,6 +29,9 @@ struct FixedCosts {
 };
 FixedCosts measure_fixed_costs(ThreadPool& team, Isa isa);
 // barrier_s, step_overhead_s, layer_overhead_s: what of these steps all other parts of the profile do not account for.
-void solve_overheads(HardwareProfile& profile, const FixedCosts& costs, Isa isa);
+// n_seqs: sequences of the step, each with a head of its own; as many as threads on a CPU.
+void solve_overheads(HardwareProfile& profile, const FixedCosts& costs, Target target, int n_seqs);
+// Those models: hidden and vocabulary of 64 for each head.
+ModelSpec tiny_spec(int64_t n_layers, int n_heads);
 
 }  // namespace trimeter

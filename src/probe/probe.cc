@@ -59,7 +59,7 @@ HardwareProfile measure_hardware(int n_threads, const std::vector<std::string>& 
       keep_best(least, costs);
     }
   }
-  solve_overheads(best, least, isa);
+  solve_overheads(best, least, isa, team.size());
   if (on_progress) on_progress("", total, total);
   return best;
 }

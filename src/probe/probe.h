@@ -30,6 +30,11 @@ HardwareProfile load_or_measure(int n_threads, const std::vector<std::string>& s
 using Measure = std::function<HardwareProfile(const std::vector<std::string>& schemes)>;
 HardwareProfile load_or_measure(const std::filesystem::path& path, int n_threads,
                                 const std::vector<std::string>& schemes, const Measure& measure);
+// The same of the current card, in a file of its own. Throws Error(kUnsupported) without one.
+HardwareProfile load_or_measure_gpu(const std::vector<std::string>& schemes, const ProbeProgress& on_progress);
+HardwareProfile measure_gpu(const std::vector<std::string>& schemes, const ProbeProgress& on_progress);
+std::filesystem::path gpu_cache_path();
+
 // Measures in any case, and keeps it.
 HardwareProfile measure_and_keep(int n_threads, const std::vector<std::string>& schemes,
                                  const ProbeProgress& on_progress);

@@ -108,7 +108,7 @@ PackedWeight IntegerScheme::pack(const CanonicalWeight& weight, ThreadPool& pool
   PackedWeight packed = take_packed(weight.shape);
   packed.scale_dtype = weight.scale_dtype;
   packed.input_scale = weight.input_scale;
-  if (layout_.input_order) packed.input_order = order_by_group(weight);
+  if (layout_.input_order) packed.input_order = inputs_by_group(info_, weight);
   pool.run([&](int thread) {
     const auto [begin, end] = pool.share(weight.shape.out, thread, kPanelRows);
     for (int64_t row = begin; row < end; ++row) pack_row(weight, row, packed);
@@ -173,12 +173,12 @@ void IntegerScheme::check(const CanonicalWeight& weight) const {
                   name(weight.scale_dtype), scale);
 }
 
-std::vector<int32_t> IntegerScheme::order_by_group(const CanonicalWeight& weight) const {
-  const int64_t n = n_groups(weight.shape.in), group_size = weight.shape.in / n;
+std::vector<int32_t> inputs_by_group(const SchemeInfo& scheme, const CanonicalWeight& weight) {
+  const int64_t group_size = scheme.group_size, n = weight.shape.in / group_size;
   std::vector<int64_t> n_inputs(n);
   for (const int32_t group : weight.group_of_input)
     if (group < 0 || group >= n || ++n_inputs[group] > group_size)
-      throw Error(Errc::kBadFile, "{}: group index {}: wanted {} groups of {} inputs each", info_.name, group, n,
+      throw Error(Errc::kBadFile, "{}: group index {}: wanted {} groups of {} inputs each", scheme.name, group, n,
                   group_size);
   std::vector<int32_t> order(weight.group_of_input.size());
   std::iota(order.begin(), order.end(), 0);

@@ -12,6 +12,10 @@
 
 namespace trimeter {
 
+// Act-order: the inputs sorted by their group, those of a group in their own order. Throws Error(kBadFile) for a group
+// that does not exist or has more or fewer inputs than the others.
+std::vector<int32_t> inputs_by_group(const SchemeInfo& scheme, const CanonicalWeight& weight);
+
 class IntegerScheme : public TiledScheme {
  public:
   struct Form {
@@ -34,7 +38,6 @@ class IntegerScheme : public TiledScheme {
   int shift_of(int64_t k) const;
   uint8_t zero(const CanonicalWeight& weight, int64_t i) const;
   void check(const CanonicalWeight& weight) const;
-  std::vector<int32_t> order_by_group(const CanonicalWeight& weight) const;
   void pack_row(const CanonicalWeight& weight, int64_t row, PackedWeight& packed) const;
 
   const IntegerGrid& grid_;

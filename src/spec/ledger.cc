@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "base/integers.h"
+#include "kernels/gpu_scratch.h"
+#include "schemes/gpu_plan.h"
 
 namespace trimeter {
 namespace {
@@ -51,11 +53,13 @@ std::set<std::string> schemes_of(const ModelSpec& model, const Format& format) {
   return names;
 }
 
-void check_format_fits(const ModelSpec& model, const Format& format) {
+void check_format_fits(const ModelSpec& model, const Format& format, Target target) {
   std::vector<LinearSpec> linears = model.linears();
   linears.push_back(model.lm_head());
   for (const LinearSpec& linear : linears) {
-    const std::string reason = linear_scheme(model, format, linear).refuses(linear.shape);
+    const Scheme& scheme = linear_scheme(model, format, linear);
+    std::string reason = scheme.refuses(linear.shape);
+    if (reason.empty() && target.is_gpu()) reason = gpu_refuses(scheme.info(), linear.shape, target.compute_capability);
     if (!reason.empty())
       throw Error(Errc::kUnsupported, "format {}: {} ({}): {}", format.name, name(linear.role), linear.parts[0].tensor,
                   reason);
@@ -101,13 +105,46 @@ ForwardScratch forward_scratch(const ModelSpec& model, const EngineLimits& limit
   return scratch;
 }
 
-int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa) {
+GpuScratch gpu_scratch(const ModelSpec& model, const Format& format, const EngineLimits& limits,
+                       int compute_capability) {
+  constexpr int64_t kAligned = 256;
+  const auto aligned = [](int64_t bytes) { return ceil_div(bytes, kAligned) * kAligned; };
+  const int64_t n = limits.max_num_batched_tokens, s = limits.max_num_seqs;
+  int64_t widest_out = 0;
+  GpuScratch scratch;
+  const auto add_linear = [&](const LinearSpec& linear, int64_t rows) {
+    const SchemeInfo& scheme = linear_scheme(model, format, linear).info();
+    scratch.values =
+        std::max(scratch.values, aligned(gpu_input_bytes(scheme, compute_capability, rows, linear.shape.in)));
+    scratch.scales =
+        std::max(scratch.scales, aligned(gpu_input_scales_bytes(scheme, compute_capability, rows, linear.shape.in)));
+    scratch.workspace = std::max(scratch.workspace,
+                                 aligned(gpu_linear_workspace_bytes(scheme, compute_capability, linear.shape, rows)));
+  };
+  for (const LinearSpec& linear : model.linears()) {
+    widest_out = std::max(widest_out, linear.shape.out);
+    add_linear(linear, n);
+  }
+  add_linear(model.lm_head(), s);
+  scratch.workspace =
+      std::max(scratch.workspace, aligned(gpu_attention_workspace_bytes(s, model.n_heads, model.head_dim)));
+  scratch.workspace += kGpuMatmulCounterBytes;
+  scratch.residual = aligned(n * model.hidden_size * kF32Bytes);
+  scratch.attention = aligned(n * model.n_heads * model.head_dim * kF32Bytes);
+  scratch.projection = aligned(n * widest_out * kF32Bytes);
+  scratch.logits = aligned(s * model.vocab_size * kF32Bytes);
+  scratch.inputs = aligned((3 * n + 3 * s + 1) * int64_t{sizeof(int32_t)});
+  return scratch;
+}
+
+int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Target target) {
+  if (target.is_gpu()) return gpu_scratch(model, format, limits, target.compute_capability).total();
   const ForwardScratch scratch = forward_scratch(model, limits);
   int64_t prepared =
-      linear_scheme(model, format, model.lm_head()).prepared_bytes(scratch.logit_rows, model.hidden_size, isa);
+      linear_scheme(model, format, model.lm_head()).prepared_bytes(scratch.logit_rows, model.hidden_size, target.isa);
   for (const LinearSpec& linear : model.linears())
-    prepared = std::max(prepared,
-                        linear_scheme(model, format, linear).prepared_bytes(scratch.piece_rows, linear.shape.in, isa));
+    prepared = std::max(
+        prepared, linear_scheme(model, format, linear).prepared_bytes(scratch.piece_rows, linear.shape.in, target.isa));
   int64_t bytes = prepared;
   for (const int64_t elements : {scratch.residual, scratch.input, scratch.projection, scratch.logits})
     bytes += Arena::bytes_for(elements * kF32Bytes);
@@ -124,8 +161,8 @@ int64_t block_table_bytes(const EngineLimits& limits) {
 
 int64_t sampler_bytes(const ModelSpec& model) { return model.vocab_size * int64_t{sizeof(float) + sizeof(int32_t)}; }
 
-int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits) {
-  return rope_table_bytes(model, limits) + block_table_bytes(limits) + sampler_bytes(model);
+int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits, Target target) {
+  return rope_table_bytes(model, limits) + block_table_bytes(limits) + (target.is_gpu() ? 0 : sampler_bytes(model));
 }
 
 int64_t kv_blocks(int64_t device_memory_bytes, double utilization, const MemoryBreakdown& memory, int64_t block_bytes) {
@@ -134,11 +171,11 @@ int64_t kv_blocks(int64_t device_memory_bytes, double utilization, const MemoryB
   return left >= 0 ? left / block_bytes : -ceil_div(-left, block_bytes);
 }
 
-MemoryBreakdown memory_ledger(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa,
-                              int64_t device_memory_bytes, double utilization) {
+MemoryBreakdown memory_ledger(const ModelSpec& model, const Format& format, const EngineLimits& limits, Target target,
+                              int64_t device_memory_bytes, double utilization, int64_t runtime_bytes) {
   MemoryBreakdown memory = weight_ledger(model, format);
-  memory.activation_bytes = activation_bytes(model, format, limits, isa);
-  memory.overhead_bytes = overhead_bytes(model, limits);
+  memory.activation_bytes = activation_bytes(model, format, limits, target);
+  memory.overhead_bytes = overhead_bytes(model, limits, target) + runtime_bytes;
   const int64_t block_bytes = kv_layout(model, format, limits.block_size).block_bytes();
   memory.kv_bytes =
       std::max<int64_t>(0, kv_blocks(device_memory_bytes, utilization, memory, block_bytes)) * block_bytes;

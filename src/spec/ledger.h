@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "base/cpu.h"
 #include "base/memory_breakdown.h"
+#include "base/target.h"
 #include "kernels/kv_layout.h"
 #include "spec/format.h"
 #include "spec/model_spec.h"
@@ -30,8 +30,9 @@ const Scheme& dense_scheme(DType dtype);
 const Scheme& linear_scheme(const ModelSpec& model, const Format& format, const LinearSpec& linear);
 // Names of the schemes of all its linears.
 std::set<std::string> schemes_of(const ModelSpec& model, const Format& format);
-// Throws Error(kUnsupported), naming format, tensor and reason, if a scheme cannot hold one of the model's matrices.
-void check_format_fits(const ModelSpec& model, const Format& format);
+// Throws Error(kUnsupported), naming format, tensor and reason, if a scheme cannot hold one of the model's matrices, or
+// the target has no kernel of it.
+void check_format_fits(const ModelSpec& model, const Format& format, Target target = Isa::kScalar);
 
 KvLayout kv_layout(const ModelSpec& model, const Format& format, int64_t block_size);
 
@@ -42,6 +43,7 @@ MemoryBreakdown weight_ledger(const ModelSpec& model, const Format& format);
 // Forward computes a step in pieces of at most kPieceRows rows, each through all layers, so that scratch stays small
 // and in cache; only the residual stream is kept for every row of the step. Weights are read once per piece.
 inline constexpr int64_t kPieceRows = 256;
+int64_t piece_rows(Target target);  // on a card a step is one piece
 
 // What Forward takes from its arena beside the prepared inputs, in elements.
 struct ForwardScratch {
@@ -53,8 +55,24 @@ struct ForwardScratch {
   int64_t logits = 0;      // f32 [max_num_seqs, vocab]
 };
 ForwardScratch forward_scratch(const ModelSpec& model, const EngineLimits& limits);
-// Scratch of the largest step: forward_scratch() and the largest of the linears' prepared inputs.
-int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa);
+
+// What a card's forward() takes, in bytes, for n = max_num_batched_tokens and s = max_num_seqs. A step is one piece.
+struct GpuScratch {
+  int64_t residual = 0;    // f32 [n, hidden]
+  int64_t attention = 0;   // f32 [n, n_heads * head_dim]
+  int64_t projection = 0;  // f32 [n, widest output of a layer's linear]
+  int64_t values = 0;      // [n, widest input of a linear], in the form that it multiplies
+  int64_t scales = 0;      // of the values, in schemes with quantized activations
+  int64_t logits = 0;      // f32 [s, vocab]
+  int64_t workspace = 0;   // of attention's partial results and of products, one at a time
+  int64_t inputs = 0;  // int32: token, position and sequence of each row; first row, logit row, token of each sequence
+  int64_t total() const { return residual + attention + projection + values + scales + logits + workspace + inputs; }
+};
+GpuScratch gpu_scratch(const ModelSpec& model, const Format& format, const EngineLimits& limits,
+                       int compute_capability);
+
+// Scratch of the largest step. On a CPU: forward_scratch() and the largest of the linears' prepared inputs.
+int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Target target);
 
 // cos and sin, f32 [max_model_len][head_dim / 2] each.
 int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits);
@@ -62,14 +80,15 @@ int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits);
 int64_t block_table_bytes(const EngineLimits& limits);
 // One row at a time: (f32, int32) [vocab].
 int64_t sampler_bytes(const ModelSpec& model);
-// The three of them.
-int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits);
+// The three of them; on a card the first two, sampling being the host's. A card's context and graphs come on top.
+int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits, Target target = Isa::kScalar);
 
 // floor((device_memory * utilization - weights - activation - overhead) / block_bytes); negative if it does not fit.
 int64_t kv_blocks(int64_t device_memory_bytes, double utilization, const MemoryBreakdown& memory, int64_t block_bytes);
-// Everything of the above in one; kv_bytes is 0 if it does not fit.
-MemoryBreakdown memory_ledger(const ModelSpec& model, const Format& format, const EngineLimits& limits, Isa isa,
-                              int64_t device_memory_bytes, double utilization);
+// Everything of the above in one; kv_bytes is 0 if it does not fit. runtime_bytes: a card's context and graphs, part of
+// the overhead.
+MemoryBreakdown memory_ledger(const ModelSpec& model, const Format& format, const EngineLimits& limits, Target target,
+                              int64_t device_memory_bytes, double utilization, int64_t runtime_bytes = 0);
 
 // One operation of a step, with what it moves and computes. Linears carry their own preparation of inputs; the others
 // are "embed", "rms_norm", "rope", "kv_write", "attention", "silu_mul".
@@ -95,8 +114,10 @@ struct StepShape {
   std::vector<Seq> seqs;
   int64_t n_logit_rows = 0;  // rows that go through lm_head
 };
-// A step of more than kPieceRows rows has two entries of each linear: the whole pieces and the rest. Each new token
-// reads the keys and values of all tokens up to itself: a KV head's are read once for its whole group of query heads.
-std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, const StepShape& step);
+// A step of more than piece_rows(target) rows has two entries of each linear: the whole pieces and the rest. Each new
+// token reads the keys and values of all tokens up to itself: a KV head's are read once for its whole group of query
+// heads.
+std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, const StepShape& step,
+                                Target target = Isa::kScalar);
 
 }  // namespace trimeter

@@ -9,6 +9,7 @@ namespace trimeter {
 struct DeviceBudget {
   int64_t device_memory_bytes = 0;
   double utilization = 0.9;
+  int64_t runtime_bytes = 0;  // of a card: its context, and what others hold of its memory
 };
 
 // The number of KV blocks that the budget leaves (spec/ledger.h: kv_blocks). Throws Error(kNoMemory) with every term

@@ -1,3 +1,4 @@
+#include <limits>
 #include <map>
 
 #include "spec/ledger.h"
@@ -21,14 +22,15 @@ OpCost linear_cost(const LinearSpec& linear, const Scheme& scheme, int64_t n_tok
 }
 
 void add_linear(std::vector<OpCost>& ops, const LinearSpec& linear, const Scheme& scheme, int64_t n_tokens,
-                int64_t per_step) {
-  const int64_t whole = n_tokens / kPieceRows, rest = n_tokens % kPieceRows;
-  if (whole > 0) ops.push_back(linear_cost(linear, scheme, kPieceRows, per_step * whole));
+                int64_t per_step, int64_t piece) {
+  const int64_t whole = n_tokens / piece, rest = n_tokens % piece;
+  if (whole > 0) ops.push_back(linear_cost(linear, scheme, piece, per_step * whole));
   if (rest > 0) ops.push_back(linear_cost(linear, scheme, rest, per_step));
 }
 
 // One entry for the layers whose linear of a role has the same scheme.
-void add_layers(std::vector<OpCost>& ops, const ModelSpec& model, const Format& format, int64_t n_tokens) {
+void add_layers(std::vector<OpCost>& ops, const ModelSpec& model, const Format& format, int64_t n_tokens,
+                int64_t piece) {
   for (LinearSpec& linear : model.linears_of_layer(0)) {
     std::map<std::string_view, int64_t> n_layers;  // of a scheme
     if (format.scheme_of_module.empty())
@@ -36,7 +38,8 @@ void add_layers(std::vector<OpCost>& ops, const ModelSpec& model, const Format& 
     else
       for (linear.layer = 0; linear.layer < model.n_layers; ++linear.layer)
         ++n_layers[linear_scheme(model, format, linear).info().name];
-    for (const auto& [scheme_name, count] : n_layers) add_linear(ops, linear, scheme(scheme_name), n_tokens, count);
+    for (const auto& [scheme_name, count] : n_layers)
+      add_linear(ops, linear, scheme(scheme_name), n_tokens, count, piece);
   }
 }
 
@@ -59,7 +62,9 @@ int64_t visible_tokens(const StepShape& step) {
 
 }  // namespace
 
-std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, const StepShape& step) {
+int64_t piece_rows(Target target) { return target.is_gpu() ? std::numeric_limits<int64_t>::max() : kPieceRows; }
+
+std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, const StepShape& step, Target target) {
   int64_t n = 0;
   for (const StepShape::Seq& seq : step.seqs) n += seq.n_new;
   const int64_t layers = model.n_layers, hidden = model.hidden_size, inter = model.intermediate_size;
@@ -81,11 +86,11 @@ std::vector<OpCost> step_ledger(const ModelSpec& model, const Format& format, co
                                  4.0 * static_cast<double>(visible) * static_cast<double>(q_width)));
   ops.back().kv_bytes = visible * kv_bytes;
   ops.push_back(elementwise_cost("silu_mul", layers, n, n * inter * 3 * kF32Bytes, as_flops(n * inter * 5)));
-  add_layers(ops, model, format, n);
+  add_layers(ops, model, format, n, piece_rows(target));
   if (step.n_logit_rows > 0) {
     const int64_t rows = step.n_logit_rows;
     ops.push_back(elementwise_cost("rms_norm", 1, rows, rows * hidden * 2 * kF32Bytes, as_flops(rows * hidden * 4)));
-    add_linear(ops, model.lm_head(), linear_scheme(model, format, model.lm_head()), rows, 1);
+    add_linear(ops, model.lm_head(), linear_scheme(model, format, model.lm_head()), rows, 1, piece_rows(target));
   }
   return ops;
 }

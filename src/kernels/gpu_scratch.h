@@ -1,0 +1,14 @@
+// Scratch that the operations of kernels/cuda/ops.h take, without CUDA: the ledger asks for cards that are not here.
+#pragma once
+#include <cstdint>
+
+namespace trimeter {
+
+// Products share what follows the counters, which are 0 between any two of them; attention takes what follows them.
+inline constexpr int64_t kGpuMatmulCounterBytes = int64_t{64} << 10;
+inline constexpr int64_t kGpuMatmulWorkspaceBytes = int64_t{64} << 20;
+
+// attention: of a step of at most n_seqs sequences.
+int64_t gpu_attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim);
+
+}  // namespace trimeter

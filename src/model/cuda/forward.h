@@ -1,0 +1,72 @@
+// model/forward.h on a card: the same stages, the residual in f32, inputs of linears rounded or quantized by the same
+// formulas. A step is enqueued and not waited for; only logits() and largest() wait, for what they bring to the host.
+// Steps of one row per sequence (decoding) run as graphs, recorded at a few sizes and padded to the next one.
+#pragma once
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/cuda/device_weights.h"
+#include "model/forward.h"
+#include "spec/ledger.h"
+
+namespace trimeter::cuda {
+
+class CudaForward {
+ public:
+  // All scratch is taken here: gpu_scratch() of the ledger, and overhead_bytes() for a card.
+  CudaForward(const DeviceWeights& weights, const EngineLimits& limits);
+
+  // kv.blocks is the device's. Rows and limits as Forward's.
+  void run(const StepBatch& batch, const KvView& kv);
+  std::span<const float> logits(std::span<const int32_t> rows);
+  std::span<const int32_t> largest(std::span<const int32_t> rows);
+
+  // Records the graphs of every size for this cache now; otherwise each is recorded when it is first needed. The device
+  // memory that the driver took for them is added to graph_bytes().
+  void record_graphs(const KvView& kv);
+  int64_t graph_bytes() const { return graph_bytes_; }
+  int64_t activation_bytes() const { return scratch_.size(); }
+  int64_t overhead_bytes() const { return rope_.size() + tables_.size(); }
+
+ private:
+  struct Batch {  // where a step's rows lie in `inputs`, on the device or, pinned, on the host
+    int32_t *tokens, *positions, *seq_of_row, *row_begin, *logit_rows, *largest;
+  };
+  Batch batch_in(int32_t* inputs) const;
+  bool is_decode(const StepBatch& batch) const;
+  void describe(const StepBatch& batch, int64_t n_padded);
+  void upload();
+  StepView view_of(int64_t n_rows, int64_t n_seqs, int64_t max_rows_per_seq, int64_t max_context) const;
+
+  void enqueue_layers(const StepView& step, const KvView& kv);
+  void enqueue_layer(int index, const StepView& step, const KvView& kv);
+  void enqueue_logits(const int32_t* rows, int64_t n_rows);
+  DeviceInput input_of(const DeviceLinearWeight& weight, int64_t n_rows) const;
+  void multiply(const DeviceLinearWeight& weight, const DeviceInput& x, bool accumulate, float* y);
+  Graph& graph_for(int64_t n_rows, const KvView& kv);
+  void have_logits(std::span<const int32_t> rows);
+
+  const DeviceWeights& weights_;
+  const ModelSpec& spec_;
+  const EngineLimits limits_;
+  const GpuScratch sizes_;
+  Stream stream_;
+  DeviceBuffer rope_, tables_, scratch_;
+  int64_t table_stride_;
+  float *cos_, *sin_, *residual_, *attention_, *projection_, *scales_, *logits_;
+  std::byte *values_, *workspace_;
+  Batch device_{}, host_{};
+  PinnedBuffer host_inputs_, host_tables_, host_logits_;
+  Event uploaded_;
+
+  std::map<int64_t, Graph> graphs_;  // by the rows they are for
+  const std::byte* graphs_kv_ = nullptr;
+  int64_t graph_bytes_ = 0;
+
+  int64_t n_rows_ = 0;               // of the step
+  bool logits_of_all_rows_ = false;  // the step's graph has made them
+};
+
+}  // namespace trimeter::cuda

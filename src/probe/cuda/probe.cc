@@ -1,0 +1,320 @@
+// Measures the current card: everything with the engine's own kernels, in graphs, as the engine runs them.
+#include "probe/probe.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "base/clock.h"
+#include "base/cuda/cuda.h"
+#include "base/error.h"
+#include "base/gpu.h"
+#include "base/stats.h"
+#include "kernels/gpu_scratch.h"
+#include "model/cuda/forward.h"
+#include "probe/build_id.h"
+#include "probe/cuda/micro.h"
+#include "probe/parts.h"
+#include "schemes/gpu_plan.h"
+
+namespace trimeter {
+namespace {
+
+using namespace cuda;
+
+constexpr int kRounds = 7;
+constexpr double kLeastSeconds = 2e-3;  // of a timed run
+
+// The median time of one launch of a graph of `enqueue`; it is launched often enough that the clock's steps vanish.
+template <class Enqueue>
+double graph_seconds(const Stream& stream, Enqueue&& enqueue) {
+  enqueue();
+  stream.synchronize();
+  Graph graph;
+  graph.capture(stream, enqueue);
+  const Event begin, end;
+  const auto time = [&](int n) {
+    begin.record(stream);
+    for (int i = 0; i < n; ++i) graph.launch(stream);
+    end.record(stream);
+    end.synchronize();
+    return end.seconds_since(begin) / n;
+  };
+  const int n = std::clamp(static_cast<int>(kLeastSeconds / time(1)), 1, 1000);
+  std::vector<double> seconds;
+  for (int round = 0; round < kRounds; ++round) seconds.push_back(time(n));
+  return median(seconds);
+}
+
+void measure_read(HardwareProfile& profile, const Stream& stream) {
+  const DeviceBuffer sums(read_sums() * int64_t{sizeof(float)}, "read probe");
+  for (const int64_t mib : {4, 16, 64, 256, 1024, 4096}) {
+    const int64_t bytes = mib << 20;
+    const DeviceBuffer data(bytes, "read probe");
+    TM_CUDA_CHECK(cudaMemsetAsync(data.data(), 1, static_cast<size_t>(bytes), stream.get()));
+    const double seconds = graph_seconds(stream, [&] { read_all(data.data(), bytes, sums.as<float>(), stream.get()); });
+    profile.read_bandwidth.push_back({bytes, 1, static_cast<double>(bytes) / seconds});
+  }
+}
+
+constexpr int64_t kTokenCounts[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048};
+constexpr int64_t kMostTokens = std::end(kTokenCounts)[-1];
+// Two of one width: what does not grow with the rows is a call's.
+constexpr MatShape kSmall{2048, 4096}, kLarge{10240, 4096};
+constexpr int64_t kBeyondCache = int64_t{256} << 20;
+
+// Copies of one random matrix, together larger than any cache, and an input.
+class Problem {
+ public:
+  Problem(const Scheme& scheme, MatShape shape, int compute_capability, const Stream& stream)
+      : stream_(stream),
+        workspace_(kGpuMatmulCounterBytes + kGpuMatmulWorkspaceBytes, "product probe"),
+        y_(kMostTokens * shape.out * int64_t{sizeof(float)}, "product probe") {
+    std::mt19937 random(1);
+    std::vector<uint16_t> rows(static_cast<size_t>(shape.out * shape.in));
+    for (uint16_t& x : rows)
+      x = static_cast<uint16_t>((random() & 0x8000u) | (0x3c00u + random() % 512u));  // +-0.01..0.1
+    const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kBF16, shape.out};
+    const CanonicalWeight weight = scheme.quantize_rtn({&part, 1}, shape);
+    for (int64_t bytes = 0; bytes < kBeyondCache; bytes += copies_.back()->bytes().total())
+      copies_.push_back(upload_linear(scheme, weight, compute_capability, stream.get()));
+    x_ = copies_.front()->input();
+    x_.in = shape.in;
+    x_.n_tokens = kMostTokens;
+    values_ = DeviceBuffer(input_values_bytes(x_.form, kMostTokens, shape.in), "product probe");
+    scales_ = DeviceBuffer(input_scales_bytes(x_.form, kMostTokens, shape.in), "product probe");
+    x_.values = values_.data();
+    x_.scales = scales_.as<float>();
+    std::vector<float> inputs(static_cast<size_t>(kMostTokens * shape.in));
+    for (float& v : inputs) v = static_cast<float>(random() % 2001) / 1000 - 1;
+    const DeviceBuffer f32(std::ssize(inputs) * int64_t{sizeof(float)}, "product probe");
+    TM_CUDA_CHECK(cudaMemcpyAsync(f32.data(), inputs.data(), static_cast<size_t>(f32.size()), cudaMemcpyHostToDevice,
+                                  stream.get()));
+    TM_CUDA_CHECK(cudaMemsetAsync(workspace_.data(), 0, kGpuMatmulCounterBytes, stream.get()));
+    prepare(f32.as<float>(), x_, stream.get());
+    stream.synchronize();
+  }
+  // Of one product with a matrix that is in no cache.
+  double seconds(int64_t n_tokens) {
+    DeviceInput x = x_;
+    x.n_tokens = n_tokens;
+    const double all = graph_seconds(stream_, [&] {
+      for (const auto& copy : copies_)
+        copy->multiply(x, nullptr, false, y_.as<float>(), copy->shape().out, workspace_.data(), workspace_.size(),
+                       stream_.get());
+    });
+    return all / static_cast<double>(copies_.size());
+  }
+
+ private:
+  const Stream& stream_;
+  DeviceBuffer workspace_, y_, values_, scales_;
+  std::vector<std::unique_ptr<DeviceLinear>> copies_;
+  DeviceInput x_;
+};
+
+void measure_kernel(HardwareProfile& profile, const std::string& scheme_name, int compute_capability,
+                    const Stream& stream) {
+  const Scheme& measured = scheme(scheme_name);
+  Problem small(measured, kSmall, compute_capability, stream), large(measured, kLarge, compute_capability, stream);
+  constexpr auto kWeights = static_cast<double>((kLarge.out - kSmall.out) * kLarge.in);
+  for (const int64_t n_tokens : kTokenCounts) {
+    const double large_s = large.seconds(n_tokens), small_s = small.seconds(n_tokens);
+    // Noise must not make the part that grows vanish.
+    const double per_weight = std::max(large_s - small_s, large_s / 2) / kWeights;
+    profile.kernels.push_back(
+        {.scheme = scheme_name,
+         .isa = profile.isa,
+         .n_tokens = n_tokens,
+         .seconds_per_weight = per_weight,
+         .seconds_per_call = std::max(0.0, small_s - per_weight * static_cast<double>(kSmall.out * kSmall.in))});
+    double& rate = profile.rates[gpu_plan(measured.info(), compute_capability).executed];
+    rate = std::max(rate, 2.0 * static_cast<double>(n_tokens * kLarge.out * kLarge.in) / large_s);
+  }
+}
+
+// Llama-3-8B's heads.
+constexpr int64_t kHeads = 32, kKvHeads = 8, kHeadDim = 128;
+
+double attention_seconds(DType dtype, int64_t n_seqs, int64_t n_new, int64_t n_context, const Stream& stream) {
+  constexpr int64_t kBlockSize = 16;
+  const int64_t blocks_per_seq = (n_context + n_new + kBlockSize - 1) / kBlockSize, n_rows = n_seqs * n_new;
+  const KvLayout layout{1, kKvHeads, kHeadDim, kBlockSize, dtype};
+  const DeviceBuffer cache(n_seqs * blocks_per_seq * layout.block_bytes(), "attention probe");
+  std::vector<int32_t> ints;  // positions, sequences, first rows, block tables
+  for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(n_context + r % n_new));
+  for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(r / n_new));
+  for (int64_t s = 0; s <= n_seqs; ++s) ints.push_back(static_cast<int32_t>(s * n_new));
+  for (int64_t b = 0; b < n_seqs * blocks_per_seq; ++b) ints.push_back(static_cast<int32_t>(b));
+  const DeviceBuffer inputs(std::ssize(ints) * int64_t{sizeof(int32_t)}, "attention probe");
+  TM_CUDA_CHECK(cudaMemcpyAsync(inputs.data(), ints.data(), static_cast<size_t>(inputs.size()), cudaMemcpyHostToDevice,
+                                stream.get()));
+  const int32_t* at = inputs.as<int32_t>();
+  const StepView step{.n_rows = n_rows,
+                      .n_seqs = n_seqs,
+                      .positions = at,
+                      .seq_of_row = at + n_rows,
+                      .row_begin = at + 2 * n_rows,
+                      .block_tables = at + 2 * n_rows + n_seqs + 1,
+                      .table_stride = blocks_per_seq,
+                      .max_rows_per_seq = n_new,
+                      .max_context = n_context + n_new};
+  const int64_t width = (kHeads + 2 * kKvHeads) * kHeadDim;
+  const DeviceBuffer qkv(n_rows * width * int64_t{sizeof(float)}, "attention probe"),
+      out(n_rows * kHeads * kHeadDim * int64_t{sizeof(float)}, "attention probe"),
+      workspace(gpu_attention_workspace_bytes(n_seqs, kHeads, kHeadDim), "attention probe");
+  // Bytes of 0x3c are small numbers in every dtype of the cache.
+  TM_CUDA_CHECK(cudaMemsetAsync(cache.data(), 0x3c, static_cast<size_t>(cache.size()), stream.get()));
+  TM_CUDA_CHECK(cudaMemsetAsync(qkv.data(), 0x3c, static_cast<size_t>(qkv.size()), stream.get()));
+  return graph_seconds(stream, [&] {
+    attention(qkv.as<float>(), kHeads, step, {layout, cache.data()}, 0, {}, out.as<float>(), workspace.data(),
+              stream.get());
+  });
+}
+
+// A chunk of a prompt says what a query costs, decoding what the cache costs beside it.
+void measure_attention(HardwareProfile& profile, const Stream& stream) {
+  constexpr int64_t kChunk = 2048, kSeqs = 32, kContext = 4096;
+  constexpr double kChunkPairs = 0.5 * kChunk * (kChunk + 1), kDecodePairs = 1.0 * kSeqs * (kContext + 1);
+  profile.attention_seconds_per_query_element =
+      attention_seconds(DType::kBF16, 1, kChunk, 0, stream) / (kChunkPairs * kHeads * kHeadDim);
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32, DType::kF8E4M3, DType::kI8}) {
+    const double per_element =
+        attention_seconds(dtype, kSeqs, 1, kContext, stream) / (kDecodePairs * kKvHeads * kHeadDim);
+    profile.attention_seconds_per_kv_element[std::string(name(dtype))] =
+        std::max(0.0, per_element - kHeads / kKvHeads * profile.attention_seconds_per_query_element);
+  }
+}
+
+void measure_sampling(HardwareProfile& profile, const Stream& stream) {
+  constexpr int64_t kRows = 64, kVocab = 131072;
+  const DeviceBuffer logits(kRows * kVocab * int64_t{sizeof(float)}, "sampling probe"),
+      tokens(kRows * int64_t{sizeof(int32_t)}, "sampling probe");
+  TM_CUDA_CHECK(cudaMemsetAsync(logits.data(), 0x3c, static_cast<size_t>(logits.size()), stream.get()));
+  profile.sampling_seconds_per_logit =
+      graph_seconds(stream, [&] { argmax(logits.as<float>(), kRows, kVocab, tokens.as<int32_t>(), stream.get()); }) /
+      (kRows * kVocab);
+}
+
+void measure_launches(HardwareProfile& profile, const Stream& stream) {
+  constexpr int kLaunches = 1000;
+  const DeviceBuffer value(sizeof(float), "launch probe");
+  const auto launch_all = [&] {
+    for (int i = 0; i < kLaunches; ++i) touch(value.as<float>(), stream.get());
+  };
+  profile.barrier_s = graph_seconds(stream, launch_all) / kLaunches;
+  std::vector<double> seconds;
+  for (int round = 0; round < kRounds; ++round) {
+    const double begin = now_s();
+    launch_all();
+    stream.synchronize();
+    seconds.push_back((now_s() - begin) / kLaunches);
+  }
+  profile.launch_s = median(seconds);
+}
+
+class RandomWeights {
+ public:
+  RandomWeights(const ModelSpec& spec, const Format& format, int compute_capability, const Stream& stream)
+      : stream_(stream) {
+    weights_.spec = spec;
+    weights_.format = format;
+    weights_.compute_capability = compute_capability;
+    for (int layer = 0; layer < spec.n_layers; ++layer) {
+      const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
+      weights_.layers.push_back(
+          {ones(), ones(), linear(linears[0]), linear(linears[1]), linear(linears[2]), linear(linears[3])});
+    }
+    weights_.final_norm = ones();
+    weights_.lm_head = linear(spec.lm_head());
+  }
+  const DeviceWeights& get() const { return weights_; }
+
+ private:
+  DeviceBuffer ones() {
+    const std::vector<float> values(static_cast<size_t>(weights_.spec.hidden_size), 1.0f);
+    DeviceBuffer buffer(std::ssize(values) * int64_t{sizeof(float)}, "overhead probe");
+    TM_CUDA_CHECK(cudaMemcpy(buffer.data(), values.data(), static_cast<size_t>(buffer.size()), cudaMemcpyHostToDevice));
+    return buffer;
+  }
+  DeviceLinearWeight linear(const LinearSpec& spec) {
+    const std::vector<uint16_t> rows(static_cast<size_t>(spec.shape.out * spec.shape.in), 0x3c00);  // about 0.01
+    const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kBF16, spec.shape.out};
+    const Scheme& held_in = linear_scheme(weights_.spec, weights_.format, spec);
+    return {upload_linear(held_in, held_in.quantize_rtn({&part, 1}, spec.shape), weights_.compute_capability,
+                          stream_.get()),
+            DeviceBuffer()};
+  }
+
+  const Stream& stream_;
+  DeviceWeights weights_;
+};
+
+// As the engine steps: enqueue, wait for the tokens. As many sequences and heads as a small model has, so that kernels
+// are no shorter than there.
+constexpr int kTinySeqs = 16;
+double tiny_step_s(int64_t n_layers, int compute_capability, const Stream& stream) {
+  constexpr int kSteps = 200;
+  const Format baseline = format("bf16");
+  const ModelSpec spec = tiny_spec(n_layers, kTinySeqs);
+  const RandomWeights weights(spec, baseline, compute_capability, stream);
+  const EngineLimits limits{
+      .max_model_len = 16, .max_num_seqs = kTinySeqs, .max_num_batched_tokens = kTinySeqs, .block_size = 16};
+  CudaForward forward(weights.get(), limits);
+  const KvLayout layout = kv_layout(spec, baseline, limits.block_size);
+  const DeviceBuffer blocks(kTinySeqs * layout.block_bytes(), "overhead probe");
+  const std::vector<int32_t> tokens(kTinySeqs, 1);
+  std::vector<int32_t> rows(kTinySeqs);
+  std::iota(rows.begin(), rows.end(), 0);
+  std::vector<StepSeq> seqs;
+  for (int32_t i = 0; i < kTinySeqs; ++i) seqs.push_back({i, 1, 0, &rows[static_cast<size_t>(i)]});
+  std::vector<double> seconds;
+  for (int step = 0; step < kSteps; ++step) {
+    const double begin = now_s();
+    forward.run({tokens, seqs}, {layout, blocks.data()});
+    forward.largest(rows);
+    seconds.push_back(now_s() - begin);
+  }
+  return median(seconds);
+}
+
+}  // namespace
+
+HardwareProfile measure_gpu(const std::vector<std::string>& schemes, const ProbeProgress& on_progress) {
+  const GpuInfo gpu = current_gpu();
+  const Stream stream;
+  HardwareProfile profile;
+  profile.name = gpu.name;
+  profile.kind = "cuda";
+  profile.isa = name(Target::gpu(gpu.compute_capability));
+  profile.measured_at = utc_now();
+  profile.build = build_id();
+  profile.memory_bytes = gpu.memory_bytes;
+  profile.l2_bytes = gpu.l2_bytes;
+
+  const int total = 5 + static_cast<int>(schemes.size());
+  int done = 0;
+  const auto part = [&](const std::string& what, auto&& measure) {
+    if (on_progress) on_progress(what, done, total);
+    measure();
+    ++done;
+  };
+  part("read bandwidth", [&] { measure_read(profile, stream); });
+  for (const std::string& scheme_name : schemes)
+    part(fmt::format("kernel {}", scheme_name),
+         [&] { measure_kernel(profile, scheme_name, gpu.compute_capability, stream); });
+  part("attention", [&] { measure_attention(profile, stream); });
+  part("sampling", [&] { measure_sampling(profile, stream); });
+  part("launches", [&] { measure_launches(profile, stream); });
+  part("fixed costs", [&] {
+    solve_overheads(profile,
+                    {.barrier_s = profile.barrier_s,
+                     .few_layers_s = tiny_step_s(FixedCosts::kFewLayers, gpu.compute_capability, stream),
+                     .many_layers_s = tiny_step_s(FixedCosts::kManyLayers, gpu.compute_capability, stream)},
+                    Target::gpu(gpu.compute_capability), kTinySeqs);
+  });
+  if (on_progress) on_progress("", total, total);
+  return profile;
+}
+
+}  // namespace trimeter

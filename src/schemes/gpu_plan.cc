@@ -1,0 +1,89 @@
+#include "schemes/gpu_plan.h"
+
+#include "base/error.h"
+#include "kernels/gpu_scratch.h"
+#include "schemes/stacked_scheme.h"
+
+namespace trimeter {
+namespace {
+
+constexpr int kLeastCapability = 80, kFp8Capability = 89, kMostCapability = 90;
+
+std::string capability_text(int compute_capability) {
+  return fmt::format("{}.{}", compute_capability / 10, compute_capability % 10);
+}
+
+// Dense floats, fp8 codes, codes on an integer grid. ggml's blocks are none of these, and a stack is several.
+bool has_kernel(const SchemeInfo& scheme) {
+  if (find_stacked_scheme(scheme.name) != nullptr) return false;
+  return scheme.grid != nullptr || scheme.activation != DType::kI8;
+}
+
+}  // namespace
+
+std::string gpu_refuses(const SchemeInfo& scheme, int compute_capability) {
+  if (compute_capability < kLeastCapability || compute_capability > kMostCapability)
+    return fmt::format("there are kernels for compute capability {} to {}, the card has {}",
+                       capability_text(kLeastCapability), capability_text(kMostCapability),
+                       capability_text(compute_capability));
+  if (!has_kernel(scheme)) return fmt::format("there is no CUDA kernel of {}", scheme.name);
+  return "";
+}
+
+// Rows of plain values must begin at 16 bytes.
+std::string gpu_refuses(const SchemeInfo& scheme, MatShape shape, int compute_capability) {
+  if (std::string reason = gpu_refuses(scheme, compute_capability); !reason.empty()) return reason;
+  const auto row_bytes = static_cast<int64_t>(static_cast<double>(shape.in) * scheme.bits_per_weight / 8);
+  if (row_bytes % 16 != 0)
+    return fmt::format("in = {}: rows of {} bytes do not begin at multiples of 16", shape.in, row_bytes);
+  return "";
+}
+
+GpuArithmetic gpu_arithmetic(const SchemeInfo& scheme, int compute_capability) {
+  if (const std::string reason = gpu_refuses(scheme, compute_capability); !reason.empty())
+    throw Error(Errc::kUnsupported, "{}: {}", scheme.name, reason);
+  switch (scheme.activation) {
+    case DType::kF32:
+      return GpuArithmetic::kF32;
+    case DType::kF16:
+      return GpuArithmetic::kF16;
+    case DType::kF8E4M3:
+      return compute_capability >= kFp8Capability ? GpuArithmetic::kFp8 : GpuArithmetic::kBF16;
+    case DType::kI8:
+      return GpuArithmetic::kInt8;
+    default:
+      return GpuArithmetic::kBF16;
+  }
+}
+
+KernelPlan gpu_plan(const SchemeInfo& scheme, int compute_capability) {
+  static constexpr std::string_view kNames[] = {"fp32", "fp16", "bf16", "fp8", "int8"};
+  KernelPlan plan{.kernel = fmt::format("{}.{}", scheme.name, name(Target::gpu(compute_capability))),
+                  .requested = std::string(scheme.requested),
+                  .executed = std::string(kNames[static_cast<size_t>(gpu_arithmetic(scheme, compute_capability))]),
+                  .reason = {}};
+  if (plan.executed != plan.requested)
+    plan.reason = fmt::format("no {} units in compute capability {}: weight-only", plan.requested,
+                              capability_text(compute_capability));
+  return plan;
+}
+
+int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {
+  static constexpr int64_t kBytes[] = {4, 2, 2, 1, 1};
+  return n_tokens * in * kBytes[static_cast<size_t>(gpu_arithmetic(scheme, compute_capability))];
+}
+
+int64_t gpu_input_scales_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {
+  const GpuArithmetic arithmetic = gpu_arithmetic(scheme, compute_capability);
+  if (arithmetic != GpuArithmetic::kFp8 && arithmetic != GpuArithmetic::kInt8) return 0;
+  const int64_t n_groups = scheme.activation_group > 0 ? in / scheme.activation_group : 1;
+  return n_tokens * n_groups * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t gpu_linear_workspace_bytes(const SchemeInfo&, int, MatShape, int64_t) { return kGpuMatmulWorkspaceBytes; }
+
+KernelPlan plan_on(const Scheme& scheme, Target target) {
+  return target.is_gpu() ? gpu_plan(scheme.info(), target.compute_capability) : scheme.plan(target.isa);
+}
+
+}  // namespace trimeter

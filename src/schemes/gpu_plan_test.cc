@@ -1,0 +1,61 @@
+#include "schemes/gpu_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "schemes/stacked_scheme.h"
+
+namespace trimeter {
+namespace {
+
+KernelPlan plan(std::string_view scheme_name, int compute_capability) {
+  return plan_on(scheme(scheme_name), Target::gpu(compute_capability));
+}
+
+TEST(GpuPlan, ExecutesWhatTheCardHasUnitsFor) {
+  const KernelPlan native = plan("fp8_e4m3", 90);
+  EXPECT_EQ(native.kernel, "fp8_e4m3.sm_90");
+  EXPECT_EQ(native.executed, "fp8");
+  EXPECT_EQ(native.reason, "");
+  EXPECT_EQ(plan("fp8_e4m3_block128", 89).executed, "fp8");
+  const KernelPlan weight_only = plan("fp8_e4m3", 80);
+  EXPECT_EQ(weight_only.requested, "fp8");
+  EXPECT_EQ(weight_only.executed, "bf16");
+  EXPECT_EQ(weight_only.reason, "no fp8 units in compute capability 8.0: weight-only");
+  for (const char* same : {"bf16", "int4_g128_zp", "int8w"}) EXPECT_EQ(plan(same, 80).executed, "bf16") << same;
+  EXPECT_EQ(plan("int8", 86).executed, "int8");
+  EXPECT_EQ(plan("fp16", 90).executed, "fp16");
+  EXPECT_EQ(plan("fp32", 90).executed, "fp32");
+}
+
+TEST(GpuPlan, OnACpuItIsTheSchemesOwn) {
+  EXPECT_EQ(plan_on(scheme("fp8_e4m3"), Isa::kAvx2).kernel, scheme("fp8_e4m3").plan(Isa::kAvx2).kernel);
+}
+
+TEST(GpuPlan, RefusesByNameWhatHasNoKernel) {
+  EXPECT_EQ(gpu_refuses(scheme("ggml_q4_k").info(), 90), "there is no CUDA kernel of ggml_q4_k");
+  const StackedPart parts[] = {{&scheme("bf16"), 16}, {&scheme("int4_g128"), 16}};
+  EXPECT_NE(gpu_refuses(stacked_scheme(parts).info(), 90), "");
+  EXPECT_NE(gpu_refuses(scheme("bf16").info(), 75).find("8.0 to 9.0, the card has 7.5"), std::string::npos);
+  EXPECT_NE(gpu_refuses(scheme("bf16").info(), 100), "");
+  EXPECT_NE(gpu_refuses(scheme("fp8_e4m3").info(), {64, 24}, 90).find("24 bytes"), std::string::npos);
+  EXPECT_EQ(gpu_refuses(scheme("bf16").info(), {64, 24}, 90), "");
+  EXPECT_THROW(plan("ggml_q4_k", 90), Error);
+}
+
+TEST(GpuPlan, InputsAreAsWideAsTheArithmetic) {
+  const auto bytes = [](std::string_view name, int cc) { return gpu_input_bytes(scheme(name).info(), cc, 3, 256); };
+  EXPECT_EQ(bytes("fp32", 90), 3 * 256 * 4);
+  EXPECT_EQ(bytes("int4_g128", 90), 3 * 256 * 2);
+  EXPECT_EQ(bytes("fp8_e4m3", 90), 3 * 256);
+  EXPECT_EQ(bytes("fp8_e4m3", 80), 3 * 256 * 2);
+  const auto scales = [](std::string_view name, int cc) {
+    return gpu_input_scales_bytes(scheme(name).info(), cc, 3, 256);
+  };
+  EXPECT_EQ(scales("fp8_e4m3_block128", 90), 3 * 2 * 4);
+  EXPECT_EQ(scales("int8", 90), 3 * 4);
+  EXPECT_EQ(scales("bf16", 90), 0);
+}
+
+}  // namespace
+}  // namespace trimeter
