@@ -80,7 +80,6 @@ __global__ void reference_kernel(const float* x, const float* w, int64_t m, int6
 // Values of a weight in canonical form and its DeviceMatrix.
 struct Weight {
   std::vector<float> values;  // [n][k], scales applied; columns in the order of the input
-  std::vector<uint8_t> storage_codes;
   Device<uint8_t> packed, scales, zeros;
   Device<int32_t> order;
   DeviceMatrix matrix;
@@ -205,8 +204,7 @@ Weight make_weight(const Case& c, int64_t n, int64_t k, uint64_t seed) {
   matrix.values = packed.get();
   matrix.scales = raw_scales.empty() ? nullptr : scales.get();
   matrix.zeros = c.zeros ? zeros.get() : nullptr;
-  return {std::move(values),       {},    std::move(packed), std::move(scales), std::move(zeros),
-          std::move(device_order), matrix};
+  return {std::move(values), std::move(packed), std::move(scales), std::move(zeros), std::move(device_order), matrix};
 }
 
 // A prepared input and what it stands for.
@@ -281,7 +279,6 @@ std::vector<float> random_rows(int64_t n, uint64_t seed) {
 void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t>& tokens) {
   const Weight w = make_weight(c, n, k, n * 31 + k);
   const Device<float> values(w.values);
-  const int64_t most = *std::max_element(tokens.begin(), tokens.end());
   int64_t workspace_bytes = 0;
   for (const int64_t m : tokens) workspace_bytes = std::max(workspace_bytes, matmul_workspace_bytes(c.form, n, k, m));
   const Device<uint8_t> workspace(workspace_bytes);
@@ -329,7 +326,6 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
       report(what, worst, bound);
     }
   }
-  static_cast<void>(most);
   std::vector<uint8_t> counters(kMatmulCounterBytes);
   CHECK_CUDA(cudaMemcpy(counters.data(), workspace.get(), counters.size(), cudaMemcpyDeviceToHost));
   if (std::any_of(counters.begin(), counters.end(), [](uint8_t b) { return b != 0; }))

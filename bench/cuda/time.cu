@@ -12,7 +12,6 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/ops.h"
 
-
 using namespace trimeter;
 using namespace trimeter::cuda;
 
@@ -224,7 +223,7 @@ void Bench::matmuls() {
         timed.emplace_back(n, [&, v](int i) {
           const DeviceMatrix w = matrix(v.form, v.scale, v.group, shape.n, shape.k, i);
           const DeviceInput x = input(v.input, m, shape.k);
-                    if (v.lt)
+          if (v.lt)
             lt_matmul(w, x, false, y.get(), shape.n, nullptr, workspace.get() + (64 << 20), stream);
           else
             matmul(w, x, nullptr, false, y.get(), shape.n, workspace.get(), workspace.size(), stream);
