@@ -1,5 +1,6 @@
 #include "cli/common.h"
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,6 +53,11 @@ void DeviceFlags::add_to(CLI::App& command, const char* default_memory) {
       .add_option("--max-num-batched-tokens", max_num_batched_tokens,
                   fmt::format("tokens of one step [{}; cuda: {}]", cpu.max_num_batched_tokens, kGpuMaxBatchedTokens))
       ->group(group);
+  command
+      .add_option("--lm-head", lm_head,
+                  "hold lm_head, and with it a tied embedding, in this format's scheme, nearest codes, where the model "
+                  "is quantized while it is loaded; in --formats: NAME+lm_head-FORMAT [16 bits]")
+      ->group(group);
   command.add_option("--threads", threads, "threads [one per CPU]")->check(CLI::Range(0, 1024))->group(group);
   command.add_option("--eval-data", eval_data, "directory with eval/ and calibration/ [data/ of the project]")
       ->group(group);
@@ -78,21 +84,26 @@ EngineOptions DeviceFlags::engine_options() const {
 
 EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format) {
   EngineOptions options = flags.engine_options();
-  options.format = format;
+  options.format = flags.lm_head.empty() ? format : names_in({format}, flags.lm_head).front();
   if (needs_calibration(engine_format(options, open_model_spec(flags.model))))
     options.calibration = read_calibration_texts(find_data_directory(flags.eval_data));
   return options;
 }
 
-std::vector<std::string> names_in(const std::vector<std::string>& lists) {
+std::vector<std::string> names_in(const std::vector<std::string>& lists, const std::string& lm_head) {
   std::vector<std::string> names;
+  bool changed = false;
   for (const std::string& list : lists) {
     std::istringstream items(list + ",");
     for (std::string name; std::getline(items, name, ',');) {
       if (name.empty()) throw Error(Errc::kBadArgument, "--formats: wanted names with a comma between, got '{}'", list);
-      names.push_back(name);
+      names.push_back(lm_head.empty() ? name : name_with_lm_head(name, lm_head));
+      changed = changed || names.back() != name;
     }
   }
+  if (!lm_head.empty() && !changed)
+    throw Error(Errc::kBadArgument, "--lm-head {}: wanted a format that is quantized here, got {}", lm_head,
+                fmt::join(lists, ","));
   return names;
 }
 

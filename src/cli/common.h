@@ -19,6 +19,7 @@ struct DeviceFlags {
   int32_t max_num_seqs = 0, max_num_batched_tokens = 0;  // 0: the device's
   int threads = 0;
   std::string eval_data;
+  std::string lm_head;  // a name of formats.def
 
   void add_to(CLI::App& command, const char* default_memory);
   // Without a format, and with a thread pool only if `threads` says how large.
@@ -31,8 +32,9 @@ inline constexpr const char* kFormatHelp =
 // engine_options() with the format, and the calibration texts that it needs.
 EngineOptions engine_options_for(const DeviceFlags& flags, const std::string& format);
 
-// Of each "bf16,fp8" that was given. Throws Error(kBadArgument) for an empty name.
-std::vector<std::string> names_in(const std::vector<std::string>& lists);
+// Of each "bf16,fp8" that was given; with an --lm-head, as name_with_lm_head() says. Throws Error(kBadArgument) for an
+// empty name, and if --lm-head changes none.
+std::vector<std::string> names_in(const std::vector<std::string>& lists, const std::string& lm_head);
 // Of --json and --markdown, where they are given. Throws Error if they can't be written or are one file.
 void open_outputs(const std::string& json_path, const std::string& markdown_path, bool force,
                   std::optional<OutputFile>& json, std::optional<OutputFile>& markdown);

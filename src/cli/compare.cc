@@ -24,7 +24,7 @@ struct Flags {
 
 void compare(Flags& flags) {
   CompareOptions& options = flags.compare;
-  options.formats = names_in(flags.formats);
+  options.formats = names_in(flags.formats, flags.device.lm_head);
   std::optional<OutputFile> json, markdown;
   open_outputs(flags.json, flags.markdown, flags.force, json, markdown);
   options.engine = flags.device.engine_options();

@@ -125,7 +125,8 @@ Format with_gguf_mixture(Format format, const ModelSpec& model) {
   for (const LinearSpec& linear : model.linears())
     if (const std::string scheme = scheme_of_linear(linear); scheme != format.scheme)
       format.scheme_of_module[module_name(linear)] = scheme;
-  format.scheme_of_module["lm_head"] = scheme_of_linear(model.lm_head());
+  format.scheme_of_module.emplace(std::string(kLmHeadModule),
+                                  scheme_of_linear(model.lm_head()));  // unless the name says another
   if (!model.tie_word_embeddings)
     format.scheme_of_module[std::string(kEmbeddingModule)] = scheme_of_linear(embedding_as_linear(model));
   return format;

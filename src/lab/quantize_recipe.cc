@@ -181,6 +181,9 @@ void check_options(const QuantizeRecipe& recipe, const Format& format) {
 
 Format recipe_format(const QuantizeRecipe& recipe) {
   Format format = trimeter::format(recipe.format);
+  if (format.scheme_of_module.contains(std::string(kLmHeadModule)))
+    throw Error(Errc::kUnsupported, "format {}: lm_head is quantized where a model is loaded, not in files",
+                format.name);
   if (in_gguf(format)) {
     check_gguf(recipe, format);
     check_options(recipe, format);

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <fstream>
 #include <functional>
 
@@ -60,6 +61,26 @@ TEST(Weights, MemoryIsTheLedgersToTheByte) {
     EXPECT_EQ(load_weights(kDemo, spec, rtn, rtn_options(), pool).memory().weights_bytes,
               weight_ledger(spec, rtn).weights_bytes)
         << row.name;
+  }
+}
+
+TEST(Weights, LmHeadInAnotherFormatIsTheLedgersAndGivesTheEmbeddingsRows) {
+  ThreadPool pool(2);
+  for (const auto& [model, n_embeddings] : {std::pair(kDemo, 1), std::pair(kUntied, 2)}) {
+    const ModelSpec spec = spec_of(model);
+    const Format quantized = format("fp8+lm_head-w8a16");
+    const ModelWeights weights = load_weights(model, spec, quantized, {}, pool);
+    EXPECT_EQ(weights.memory().embedding_bytes, weight_ledger(spec, quantized).embedding_bytes);
+    EXPECT_EQ(weights.lm_head.scheme->info().name, "int8w");
+    // A tied embedding is within a step of its row's grid (half a step, and up to half of one where the scale's
+    // rounding to bf16 clips the largest), an untied one is the file's.
+    const std::vector<float> wanted = file_row(model, 7);
+    std::vector<float> got(wanted.size());
+    weights.embed(7, got.data());
+    float largest = 0;
+    for (const float value : wanted) largest = std::max(largest, std::fabs(value));
+    const float bound = n_embeddings == 2 ? 0 : largest / 127;
+    for (size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(got[i], wanted[i], bound) << i;
   }
 }
 

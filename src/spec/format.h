@@ -33,11 +33,19 @@ struct KvFormat {
   std::string summary;
 };
 
+// What follows a row's name: "awq+lm_head-int8+kv-fp8" is awq with lm_head in int8's scheme and the KV cache in fp8.
 // The rows of formats.def, in its order.
 std::span<const Format> all_formats();
 std::span<const KvFormat> all_kv_formats();
-// A row, or a row + a KV format. Throws Error(kBadArgument) with the names there are.
+// A row, a row + lm_head's row, either + a KV format. Throws Error(kBadArgument) with the names there are.
 Format format(std::string_view name);
+
+// "awq+lm_head-int8": lm_head, and with it a tied embedding, held in the scheme of another row, with nearest codes.
+// Throws Error(kBadArgument) for 16 bits, which is what lm_head has anyway, and for static activations, which take
+// calibration. The name `name` with that part; as it is if it names no row, one in 16 bits, or has such a part already.
+inline constexpr std::string_view kLmHeadModule = "lm_head";
+Format with_lm_head(Format format, std::string_view row);
+std::string name_with_lm_head(std::string_view name, std::string_view row);
 
 // "awq+kv-fp8" -> "awq"; and the row "kv-fp8", or nullptr if the name has no '+'. Throws as format().
 std::string_view without_kv_format(std::string_view name);

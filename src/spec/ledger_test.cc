@@ -46,6 +46,29 @@ TEST(Ledger, WeightsOfTheDemoModelByHand) {
   }
 }
 
+TEST(Ledger, LmHeadInAnotherFormatTakesItsBytesAndATiedEmbeddingGoesWithIt) {
+  const MemoryBreakdown plain = weight_ledger(demo_spec(), format("awq"));
+  const MemoryBreakdown quantized = weight_ledger(demo_spec(), format("awq+lm_head-w8a16+kv-fp8"));
+  EXPECT_EQ(quantized.embedding_bytes, scheme("int8w").bytes({4096, 256}).total());
+  EXPECT_EQ(quantized.linear_bytes, plain.linear_bytes);
+  ModelSpec untied = demo_spec();
+  untied.tie_word_embeddings = false;
+  EXPECT_EQ(weight_ledger(untied, format("awq+lm_head-w8a16")).embedding_bytes,
+            quantized.embedding_bytes + 4096 * 256 * 2);
+}
+
+TEST(Format, NamesWithLmHead) {
+  EXPECT_EQ(format("awq+lm_head-w8a16").scheme_of_module.at("lm_head"), "int8w");
+  EXPECT_EQ(format("awq+lm_head-w8a16").name, "awq+lm_head-w8a16");
+  EXPECT_EQ(format("awq+lm_head-w8a16+kv-int8").kv_dtype, DType::kI8);
+  EXPECT_EQ(name_with_lm_head("awq+kv-fp8", "int8"), "awq+lm_head-int8+kv-fp8");
+  for (const char* as_it_is : {"bf16", "own", "./demo-awq", "awq+lm_head-w8a16"})
+    EXPECT_EQ(name_with_lm_head(as_it_is, "int8"), as_it_is);
+  for (const char* refused :
+       {"awq+lm_head-bf16", "bf16+lm_head-int8", "awq+lm_head-fp8-static", "awq+lm_head-q", "awq+lm_head-"})
+    EXPECT_THROW(format(refused), Error) << refused;
+}
+
 TEST(Ledger, AnUntiedEmbeddingIsCountedBesideLmHead) {
   ModelSpec spec = demo_spec();
   spec.tie_word_embeddings = false;
