@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -99,12 +101,16 @@ LocalEngine::LocalEngine(const EngineOptions& options)
                                                   budget.utilization, budget.runtime_bytes);
   blocks_that_fit(what_, budget, predicted, limits_, layout_.block_bytes());
 
+  malloc_trim(0);  // what parsing the tokenizer took is free, but still resident
   load(options, format);
   const double begin_s = now_s();
   profile();
+  const double profiled_s = now_s();
   info_.memory = backend_->weights();
   info_.memory.activation_bytes = backend_->activation_bytes();
   make_pool(budget);
+  const double ready_s = now_s();
+  TM_INFO("The profiling run took {:.2f} s, the KV cache {:.2f} s", profiled_s - begin_s, ready_s - profiled_s);
   describe(budget);
   TM_INFO("{}", init_engine_line(now_s() - begin_s));
 }

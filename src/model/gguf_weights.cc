@@ -34,6 +34,8 @@ ModelWeights load_gguf_weights(const GgufModel& model, const LoadOptions& option
   weights.format = model.format();
   const ModelSpec& spec = weights.spec;
   const auto n_layers = static_cast<int>(spec.n_layers);
+  // The largest matrix first, as in a directory.
+  weights.lm_head = load_linear(model, spec.lm_head(), linear_scheme(spec, weights.format, spec.lm_head()), pool);
   for (int layer = 0; layer < n_layers; ++layer) {
     const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
     const auto linear = [&](size_t i) {
@@ -46,7 +48,6 @@ ModelWeights load_gguf_weights(const GgufModel& model, const LoadOptions& option
     if (options.on_progress) options.on_progress("weights", layer + 1, n_layers);
   }
   weights.final_norm = model.norm("model.norm.weight");
-  weights.lm_head = load_linear(model, spec.lm_head(), linear_scheme(spec, weights.format, spec.lm_head()), pool);
   if (!spec.tie_word_embeddings) {
     const LinearSpec embedding = embedding_as_linear(spec);
     const std::string& scheme_name = weights.format.scheme_of_module.at(std::string(kEmbeddingModule));

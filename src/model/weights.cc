@@ -6,6 +6,7 @@
 #include <future>
 #include <set>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "containers/container.h"
@@ -159,9 +160,19 @@ LinearWeight pack(CanonicalLinear linear, ThreadPool& pool) {
   return {std::move(linear.spec), linear.scheme, linear.scheme->pack(linear.weight, pool), std::move(linear.bias)};
 }
 
+// Where the time of loading goes.
+struct LoadTimes {
+  double read_s = 0, pack_s = 0;
+};
+
 LinearWeight load_linear(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
-                         const LinearSpec& linear, ThreadPool& pool) {
-  LinearWeight weight = pack(read_linear(checkpoint, spec, format, linear, pool), pool);
+                         const LinearSpec& linear, ThreadPool& pool, LoadTimes& times) {
+  const double begin_s = now_s();
+  CanonicalLinear canonical = read_linear(checkpoint, spec, format, linear, pool);
+  const double read_s = now_s();
+  LinearWeight weight = pack(std::move(canonical), pool);
+  times.read_s += read_s - begin_s;
+  times.pack_s += now_s() - read_s;
   for (const std::string& tensor : linear_tensors(spec, format, linear))
     if (checkpoint.has(tensor)) release(checkpoint.at(tensor));
   return weight;
@@ -200,17 +211,6 @@ LinearWeight load_packed_embedding(const Checkpoint& checkpoint, const ModelSpec
   return weight;
 }
 
-std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
-                                          const LoadOptions& options, ThreadPool& pool) {
-  std::vector<LayerWeights> layers;
-  const auto n_layers = static_cast<int>(spec.n_layers);
-  for (int layer = 0; layer < n_layers; ++layer) {
-    layers.push_back(load_layer(checkpoint, spec, layer, format, pool));
-    if (options.on_progress) options.on_progress("weights", layer + 1, n_layers);
-  }
-  return layers;
-}
-
 std::vector<LayerWeights> load_layers_calibrated(const Checkpoint& checkpoint, const ModelSpec& spec,
                                                  const Format& format, const LoadOptions& options, ThreadPool& pool) {
   std::vector<LayerWeights> layers;
@@ -238,6 +238,24 @@ Layer make_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer,
   return weights;
 }
 
+LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
+                        ThreadPool& pool, LoadTimes& times) {
+  return make_layer<LayerWeights>(checkpoint, spec, layer, format, pool, [&](auto&&... arguments) {
+    return load_linear(std::forward<decltype(arguments)>(arguments)..., times);
+  });
+}
+
+std::vector<LayerWeights> load_layers_rtn(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
+                                          const LoadOptions& options, ThreadPool& pool, LoadTimes& times) {
+  std::vector<LayerWeights> layers;
+  const auto n_layers = static_cast<int>(spec.n_layers);
+  for (int layer = 0; layer < n_layers; ++layer) {
+    layers.push_back(load_layer(checkpoint, spec, layer, format, pool, times));
+    if (options.on_progress) options.on_progress("weights", layer + 1, n_layers);
+  }
+  return layers;
+}
+
 }  // namespace
 
 CanonicalLayer read_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
@@ -247,7 +265,8 @@ CanonicalLayer read_layer(const Checkpoint& checkpoint, const ModelSpec& spec, i
 
 LayerWeights load_layer(const Checkpoint& checkpoint, const ModelSpec& spec, int layer, const Format& format,
                         ThreadPool& pool) {
-  return make_layer<LayerWeights>(checkpoint, spec, layer, format, pool, load_linear);
+  LoadTimes uncounted;
+  return load_layer(checkpoint, spec, layer, format, pool, uncounted);
 }
 
 LayerWeights pack(CanonicalLayer layer, ThreadPool& pool) {
@@ -282,11 +301,14 @@ ModelWeights load_directory(const std::filesystem::path& directory, const ModelS
   ModelWeights weights;
   weights.spec = spec;
   weights.format = format;
+  // The largest matrix first: while it is there twice, in the file's pages and packed, nothing else is.
+  LoadTimes times;
+  weights.lm_head = load_linear(checkpoint, spec, format, spec.lm_head(), pool, times);
   weights.layers = needs_calibration(format) && !is_stored(format)
                        ? load_layers_calibrated(checkpoint, spec, format, options, pool)
-                       : load_layers_rtn(checkpoint, spec, format, options, pool);
+                       : load_layers_rtn(checkpoint, spec, format, options, pool, times);
   weights.final_norm = read_norm(checkpoint, kFinalNorm, spec, pool);
-  weights.lm_head = load_linear(checkpoint, spec, format, spec.lm_head(), pool);
+  TM_INFO("Of loading, reading and quantizing took {:.2f} s, packing {:.2f} s", times.read_s, times.pack_s);
   if (spec.tie_word_embeddings) return weights;
   const auto held_in = format.scheme_of_module.find(std::string(kEmbeddingModule));
   if (held_in == format.scheme_of_module.end())
@@ -349,7 +371,7 @@ void ModelWeights::embed(int32_t token, float* x) const {
   if (spec.tie_word_embeddings) return lm_head.scheme->unpack_row(lm_head.packed, token, x);
   if (packed_embedding) return packed_embedding->scheme->unpack_row(packed_embedding->packed, token, x);
   const bool mapped = embedding_rows.size() == 0;
-  const DType held_as = mapped ? embedding.dtype : lm_head.scheme->info().activation;
+  const DType held_as = mapped ? embedding.dtype : dense_dtype(spec, format);
   const std::byte* rows = mapped ? embedding.bytes.data() : embedding_rows.data();
   floats_from(rows + token * spec.hidden_size * size_of(held_as), held_as, spec.hidden_size, x);
 }
