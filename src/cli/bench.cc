@@ -25,7 +25,7 @@ struct Flags {
 
 void bench(Flags& flags) {
   BenchOptions& options = flags.bench;
-  options.formats = names_in(flags.formats);
+  options.formats = names_in(flags.formats, flags.device.lm_head);
   std::optional<OutputFile> json, markdown;
   open_outputs(flags.json, flags.markdown, flags.force, json, markdown);
   options.engine = flags.device.engine_options();
@@ -66,7 +66,10 @@ void add_bench(CLI::App& program) {
       ->capture_default_str();
   command->add_option("--prompt-tokens", options.prompt_tokens, "of each request")->capture_default_str();
   command->add_option("--max-tokens", options.max_tokens, "new tokens of each")->capture_default_str();
-  command->add_option("--rounds", options.rounds, "at least 5; a run of each format in each")->capture_default_str();
+  command
+      ->add_option("--rounds", options.rounds,
+                   "a run of each format in each; from 5 on the record's intervals cover 95%")
+      ->capture_default_str();
   command->add_option("--hardware", options.hardware, "a hardware profile [this machine's, measured if there is none]");
   command->add_option("--json", flags->json, "write the record (docs/record.schema.json)");
   command->add_option("--markdown", flags->markdown, "write the table as Markdown");

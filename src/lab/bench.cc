@@ -21,6 +21,7 @@
 namespace trimeter {
 namespace {
 
+constexpr int kWarmupTokens = 8;
 constexpr int64_t kMostProbeBytes = int64_t{512} << 20;  // beyond any cache
 
 void check(const BenchOptions& options) {
@@ -29,7 +30,7 @@ void check(const BenchOptions& options) {
   };
   at_least("prompt-tokens", 1, options.prompt_tokens);
   at_least("max-tokens", 1, options.max_tokens);
-  at_least("rounds", 5, options.rounds);
+  at_least("rounds", 1, options.rounds);
   at_least("threads", 0, options.threads);
   if (options.formats.empty()) throw Error(Errc::kBadArgument, "formats: wanted at least one");
   if (options.batches.empty()) throw Error(Errc::kBadArgument, "batch: wanted at least one");
@@ -210,10 +211,13 @@ void Bench::measure() {
                                             : memory.bytes_per_s(*threads_, bytes));
       }
     };
-    const std::vector<Throughput> measured = measure_throughput(
-        named_, prompts,
-        {.max_tokens = options_.max_tokens, .rounds = options_.rounds, .between_rounds = between_rounds},
-        events_.on_progress);
+    const std::vector<Throughput> measured =
+        measure_throughput(named_, prompts,
+                           {.max_tokens = options_.max_tokens,
+                            .rounds = options_.rounds,
+                            .warmup_tokens = std::min(options_.max_tokens, kWarmupTokens),
+                            .between_rounds = between_rounds},
+                           events_.on_progress);
     for (size_t i = 0; i < contenders_.size(); ++i) {
       const Throughput& t = measured[i];
       const Capacity capacity = measure_capacity(engines_[i]->info());

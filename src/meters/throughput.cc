@@ -12,8 +12,8 @@ using Prompts = std::span<const std::vector<int32_t>>;
 void check(std::span<const NamedEngine> engines, Prompts prompts, const ThroughputOptions& options) {
   if (engines.empty()) throw Error(Errc::kBadArgument, "throughput: wanted at least one engine, got none");
   if (prompts.empty()) throw Error(Errc::kBadArgument, "throughput: wanted at least one prompt, got none");
-  if (options.rounds < 5)
-    throw Error(Errc::kBadArgument, "throughput: rounds: wanted at least 5, got {}", options.rounds);
+  if (options.rounds < 1)
+    throw Error(Errc::kBadArgument, "throughput: rounds: wanted at least 1, got {}", options.rounds);
   if (options.warmup < 0 || options.max_tokens < 1)
     throw Error(Errc::kBadArgument, "throughput: wanted warmup >= 0 and max_tokens >= 1, got {} and {}", options.warmup,
                 options.max_tokens);
@@ -78,6 +78,7 @@ std::vector<Throughput> measure_throughput(std::span<const NamedEngine> engines,
   const size_t n = engines.size();
   std::vector<Samples> samples(n);
   const auto n_runs = static_cast<int64_t>(n) * (options.warmup + options.rounds);
+  const int32_t warmup_tokens = options.warmup_tokens > 0 ? options.warmup_tokens : options.max_tokens;
   int64_t n_done = 0;
   if (progress) progress("throughput", 0, n_runs);
   for (int round = -options.warmup; round < options.rounds; ++round) {
@@ -85,7 +86,10 @@ std::vector<Throughput> measure_throughput(std::span<const NamedEngine> engines,
     if (round >= 0 && options.between_rounds) options.between_rounds();
     for (size_t i = 0; i < n; ++i) {
       const size_t which = (i + static_cast<size_t>(round + options.warmup)) % n;
-      run_once(*engines[which].engine, prompts, options.max_tokens, round < 0 ? uncounted : samples[which]);
+      if (round < 0)
+        run_once(*engines[which].engine, prompts, warmup_tokens, uncounted);
+      else
+        run_once(*engines[which].engine, prompts, options.max_tokens, samples[which]);
       if (progress) progress("throughput", ++n_done, n_runs);
     }
   }

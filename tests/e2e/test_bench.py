@@ -29,7 +29,9 @@ def test_formats_and_batches(lab):
 
 def test_refusals(lab):
     lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", "1,0", *SMALL], "batch", "at least 1", "0")
-    lab.refused(["bench", lab.demo, "--formats", "bf16", "--rounds", 4], "rounds", "at least 5")
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--rounds", 0], "rounds", "at least 1")
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--lm-head", "int8", *SMALL], "--lm-head", "bf16")
+    lab.refused(["bench", lab.demo, "--formats", "awq", "--lm-head", "bf16", *SMALL], "lm_head", "bf16", "16 bits")
     lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", 32, "--prompt-tokens", 512, "--device-memory", "64MiB"],
                 "a batch of 32 with 640 tokens each", "1280 KV blocks", "--device-memory")
     lab.refused(["bench", lab.demo, "--formats", "bf16,nonsense", *SMALL], "nonsense")
