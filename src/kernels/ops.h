@@ -26,7 +26,7 @@ void kv_write(const KvView& kv, int64_t layer, int64_t block, int64_t slot, cons
 // Causal attention of one token over its context, for the query heads that share KV head `kv_head`:
 //   out[h] = softmax(scale * q[h] . K^T) V     h in the group; q, out: [group][head_dim] f32
 // block_table: the sequence's blocks; n_context: tokens visible, the token itself included (already written).
-// Online softmax over runs of kKvRun tokens in order of position, f32 throughout (arXiv:1805.02867). 8-bit elements are
+// Online softmax over steps of 64 tokens in order of position, f32 throughout (arXiv:1805.02867). 8-bit elements are
 // widened in registers: fp8's scales multiply the scores and the result, int8's the scores and weights of their tokens.
 void attention(const KvView& kv, int64_t layer, int64_t kv_head, const int32_t* block_table, int64_t n_context,
                const float* q, int64_t group, float scale, KvScale kv_scale, float* out, Isa isa);

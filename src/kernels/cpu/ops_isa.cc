@@ -136,11 +136,14 @@ void kv_write(const KvWriteArgs& args) {
   }
 }
 
-// Heads of a group that share the reads, and vectors of channels accumulated together: what the registers hold.
+// Heads of a group that share the reads of keys, and vectors of channels accumulated together for `heads` heads: what
+// the registers hold.
 #if defined(TM_ISA_scalar) || defined(TM_ISA_avx2)
-constexpr int kHeads = 2, kChannelVectors = 1;
+constexpr int kHeads = 2;
+constexpr int channel_vectors(int) { return 1; }
 #else
-constexpr int kHeads = 4, kChannelVectors = 4;
+constexpr int kHeads = 8;
+constexpr int channel_vectors(int heads) { return heads <= 4 ? 4 : 1; }
 #endif
 
 // scores[h] = scale * q[h] . K, a lane per token; even and odd channels are summed apart, whatever H.
@@ -158,24 +161,32 @@ TM_FN void score_run(const typename E::Element* k, const float* q, int64_t head_
   for (int h = 0; h < H; ++h) scores[h] = mul(add(even[h], odd[h]), set1(scale));
 }
 
-// out[h][c..] += sum_j p[h][j] V[j][c..] over the run's tokens, for C vectors of channels; n < 16 channels if C is 1.
+// Runs of tokens whose scores meet their maximum together.
+constexpr int kStepRuns = 4;
+constexpr int kStepTokens = kStepRuns * kRun;
+
+// out[h][c..] += sum_j p[h][j] V[j][c..] over a step's tokens, for C vectors of channels; n < 16 channels if C is 1.
 template <class E, int H, int C>
-TM_FN void add_values(const typename E::Element* v, const float (&p)[H][kRun], int n_tokens, int64_t head_dim,
-                      int64_t n, float* out) {
+TM_FN void add_values(const typename E::Element* const (&runs)[kStepRuns], int64_t channel,
+                      const float (&p)[H][kStepTokens], int n_tokens, int64_t head_dim, int64_t n, float* out) {
   F32x16 sums[H][C];
   for (int h = 0; h < H; ++h)
     for (int c = 0; c < C; ++c) sums[h][c] = load_n(out + h * head_dim + 16 * c, n - 16 * c);
-  for (int j = 0; j < n_tokens; ++j) {
-    F32x16 values[C];
-    if (n >= 16 * C) {
-      for (int c = 0; c < C; ++c) values[c] = E::load16(v + j * head_dim + 16 * c);
-    } else {
-      typename E::Element lanes[16] = {};
-      for (int64_t i = 0; i < n; ++i) lanes[i] = v[j * head_dim + i];
-      values[0] = E::load16(lanes);
+  for (int begin = 0; begin < n_tokens; begin += kRun) {
+    const typename E::Element* v = runs[begin / kRun] + channel;
+    const int end = n_tokens - begin < kRun ? n_tokens : begin + kRun;
+    for (int j = begin; j < end; ++j, v += head_dim) {
+      F32x16 values[C];
+      if (n >= 16 * C) {
+        for (int c = 0; c < C; ++c) values[c] = E::load16(v + 16 * c);
+      } else {
+        typename E::Element lanes[16] = {};
+        for (int64_t i = 0; i < n; ++i) lanes[i] = v[i];
+        values[0] = E::load16(lanes);
+      }
+      for (int h = 0; h < H; ++h)
+        for (int c = 0; c < C; ++c) sums[h][c] = fma(set1(p[h][j]), values[c], sums[h][c]);
     }
-    for (int h = 0; h < H; ++h)
-      for (int c = 0; c < C; ++c) sums[h][c] = fma(set1(p[h][j]), values[c], sums[h][c]);
   }
   for (int h = 0; h < H; ++h)
     for (int c = 0; c < C; ++c) store_n(out + h * head_dim + 16 * c, sums[h][c], n - 16 * c);
@@ -197,44 +208,56 @@ void attend(const AttentionArgs& args, const float* q, float* out) {
   }
   for (int64_t i = 0; i < H * head_dim; ++i) out[i] = 0;
 
-  for (int64_t begin = 0; begin < args.n_context; begin += kRun) {
+  for (int64_t begin = 0; begin < args.n_context; begin += kStepTokens) {
     const int64_t left = args.n_context - begin;
-    const int n_tokens = left < kRun ? static_cast<int>(left) : kRun;
-    const char* block = kv.blocks + args.block_table[begin / kv.block_size] * kv.block_bytes;
-    const int64_t offset = begin % kv.block_size * head_dim;
-    const auto* k = reinterpret_cast<const typename E::Element*>(block) + offset;
-    const auto* v = reinterpret_cast<const typename E::Element*>(block + kv.v_offset) + offset;
-
-    F32x16 scores[H];
-    [[maybe_unused]] F32x16 k_scales, v_scales;  // of the run's tokens
-    score_run<E, H>(k, q, head_dim, args.scale * args.kv_scale.k, scores);
-    if constexpr (E::kTokenScales) {
-      k_scales = load_f16(reinterpret_cast<const uint16_t*>(block + kv.scales_offset) + begin % kv.block_size);
-      v_scales =
-          load_f16(reinterpret_cast<const uint16_t*>(block + kv.v_offset + kv.scales_offset) + begin % kv.block_size);
+    const int n_tokens = left < kStepTokens ? static_cast<int>(left) : kStepTokens;
+    const typename E::Element* v[kStepRuns];
+    [[maybe_unused]] F32x16 v_scales[kStepRuns];  // of the runs' tokens
+    float p[H][kStepTokens];                      // scores, then weights
+    F32x16 largest[H];
+    for (int h = 0; h < H; ++h) largest[h] = set1(-__builtin_inff());
+    for (int r = 0; r * kRun < n_tokens; ++r) {
+      const int64_t token = begin + r * kRun;
+      const char* block = kv.blocks + args.block_table[token / kv.block_size] * kv.block_bytes;
+      const int64_t offset = token % kv.block_size * head_dim;
+      v[r] = reinterpret_cast<const typename E::Element*>(block + kv.v_offset) + offset;
+      F32x16 scores[H];
+      score_run<E, H>(reinterpret_cast<const typename E::Element*>(block) + offset, q, head_dim,
+                      args.scale * args.kv_scale.k, scores);
+      [[maybe_unused]] F32x16 k_scales;
+      if constexpr (E::kTokenScales) {
+        const char* scales = block + kv.scales_offset + token % kv.block_size * 2;
+        k_scales = load_f16(reinterpret_cast<const uint16_t*>(scales));
+        v_scales[r] = load_f16(reinterpret_cast<const uint16_t*>(scales + kv.v_offset));
+      }
+      for (int h = 0; h < H; ++h) {
+        if constexpr (E::kTokenScales) scores[h] = mul(scores[h], k_scales);
+        scores[h] = fill_from(scores[h], n_tokens - r * kRun, -__builtin_inff());
+        largest[h] = max(largest[h], scores[h]);
+        store(p[h] + r * kRun, scores[h]);
+      }
     }
-    float p[H][kRun];
     for (int h = 0; h < H; ++h) {
-      if constexpr (E::kTokenScales) scores[h] = mul(scores[h], k_scales);
-      scores[h] = fill_from(scores[h], n_tokens, -__builtin_inff());
-      const float maximum = reduce_max(scores[h]);
+      const float maximum = reduce_max(largest[h]);
       if (maximum > maxima[h]) {
         const F32x16 shrink = exp(set1(maxima[h] - maximum));
         sums[h] = mul(sums[h], shrink);
         scale_row(out + h * head_dim, head_dim, shrink);
         maxima[h] = maximum;
       }
-      const F32x16 weights = exp(sub(scores[h], set1(maxima[h])));
-      sums[h] = add(sums[h], weights);
-      if constexpr (E::kTokenScales)
-        store(p[h], mul(weights, v_scales));
-      else
-        store(p[h], weights);
     }
+    for (int h = 0; h < H; ++h)
+      for (int r = 0; r * kRun < n_tokens; ++r) {
+        F32x16 weights = exp(sub(load(p[h] + r * kRun), set1(maxima[h])));
+        sums[h] = add(sums[h], weights);
+        if constexpr (E::kTokenScales) weights = mul(weights, v_scales[r]);
+        store(p[h] + r * kRun, weights);
+      }
+    constexpr int kChannelVectors = channel_vectors(H);
     int64_t c = 0;
     for (; c + 16 * kChannelVectors <= head_dim; c += 16 * kChannelVectors)
-      add_values<E, H, kChannelVectors>(v + c, p, n_tokens, head_dim, 16 * kChannelVectors, out + c);
-    for (; c < head_dim; c += 16) add_values<E, H, 1>(v + c, p, n_tokens, head_dim, head_dim - c, out + c);
+      add_values<E, H, kChannelVectors>(v, c, p, n_tokens, head_dim, 16 * kChannelVectors, out + c);
+    for (; c < head_dim; c += 16) add_values<E, H, 1>(v, c, p, n_tokens, head_dim, head_dim - c, out + c);
   }
   for (int h = 0; h < H; ++h) scale_row(out + h * head_dim, head_dim, set1(args.kv_scale.v / reduce_add(sums[h])));
 }
