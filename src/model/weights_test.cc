@@ -224,5 +224,47 @@ TEST(Weights, RefusesNamingFileAndTensor) {
   EXPECT_NO_THROW(load_weights(directory.path(), spec_of(kUntied), format("bf16"), {}, pool));
 }
 
+// Gathers what a device would take.
+class Gather : public WeightSink {
+ public:
+  void layer(int index, CanonicalLayer weights) override {
+    EXPECT_EQ(index, std::ssize(layers));
+    layers.push_back(std::move(weights));
+  }
+  void final_norm(std::vector<float> gain) override { norm = std::move(gain); }
+  void lm_head(CanonicalLinear weight) override { head = weight.weight.shape; }
+  void embedding(const TensorView& rows) override { embedding_shape = rows.shape; }
+
+  std::vector<CanonicalLayer> layers;
+  std::vector<float> norm;
+  MatShape head;
+  std::vector<int64_t> embedding_shape;
+};
+
+TEST(Weights, AStreamBringsEveryLayerInOrderAsItIsReadAlone) {
+  ThreadPool pool(3);  // layers are quantized ahead of the sink
+  const ModelSpec spec = spec_of(kDemo);
+  const Checkpoint checkpoint = Checkpoint::open(kDemo);
+  Gather gathered;
+  stream_weights(kDemo, spec, format("w4a16"), {}, pool, gathered);
+  ASSERT_EQ(std::ssize(gathered.layers), spec.n_layers);
+  for (int i = 0; i < spec.n_layers; ++i) {
+    const CanonicalLayer want = read_layer(checkpoint, spec, i, format("w4a16"), pool);
+    const CanonicalLayer& got = gathered.layers[static_cast<size_t>(i)];
+    EXPECT_EQ(got.input_norm, want.input_norm) << i;
+    EXPECT_EQ(got.qkv.bias, want.qkv.bias) << i;
+    EXPECT_EQ(got.qkv.weight.codes, want.qkv.weight.codes) << i;
+    EXPECT_EQ(got.down.weight.scales, want.down.weight.scales) << i;
+  }
+  EXPECT_EQ(std::ssize(gathered.norm), spec.hidden_size);
+  EXPECT_EQ(gathered.head.out, spec.vocab_size);
+  EXPECT_TRUE(gathered.embedding_shape.empty()) << "it is tied";
+
+  Gather untied;
+  const ModelSpec untied_spec = spec_of(kUntied);
+  stream_weights(kUntied, untied_spec, format("bf16"), {}, pool, untied);
+  EXPECT_EQ(untied.embedding_shape, (std::vector<int64_t>{untied_spec.vocab_size, untied_spec.hidden_size}));
+}
+
 }  // namespace
 }  // namespace trimeter
