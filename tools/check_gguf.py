@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """GGUF files held to llama.cpp: our blocks to llama-quantize's, and perplexities over the same windows, both ways.
 
-    pip download --no-binary :all: --no-deps llama-cpp-python==0.3.36      # carries llama.cpp's sources
+    pip download --no-binary llama-cpp-python --no-deps llama-cpp-python==0.3.36      # carries llama.cpp's sources
     cmake -B BUILD -S llama_cpp_python-0.3.36/vendor/llama.cpp -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF
     cmake --build BUILD --target llama
     pip install gguf==0.17.1 numpy diskcache jinja2 typing_extensions
