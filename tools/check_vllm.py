@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs directories that `trimeter quantize` writes in vLLM's CPU build and here: greedy text and perplexity.
 
-Usage: check_vllm.py TRIMETER MODEL WORK [FORMAT...]       with a Python that has vllm and its packages
+Usage: check_vllm.py TRIMETER MODEL WORK [CASE...]       with a Python that has vllm and its packages
 
-Writes WORK/FORMAT unless it is there. For each: the perplexity of the same windows by `trimeter eval` and by vLLM's
+Writes WORK/CASE unless it is there. For each: the perplexity of the same windows by `trimeter eval` and by vLLM's
 prompt_logprobs, and how many characters of three greedy continuations are alike from the first on. vLLM rounds every
 intermediate to bf16, ours the inputs of linears alone: where two tokens are as likely but for that rounding the texts
 part. Perplexities must agree within 1%. A directory that vLLM can't run gets its reason printed.
@@ -18,7 +18,14 @@ import sys
 CONTEXT, GREEDY = 256, 24
 PROMPTS = ["Once upon a time", "Tom has 12 apples. He gives 3", "The old man had lived by the river"]
 TOLERANCE = 1e-2
-FORMATS = ["bf16", "w4a16", "awq", "gptq", "int8", "w8a16", "fp8", "fp8-static"]
+CASES = {name: [name] for name in ("bf16", "w4a16", "awq", "gptq", "int8", "int8-static", "w8a16", "fp8", "fp8-channel", "fp8-block",
+                                   "fp8-static")} | {
+    "awq-compressed-tensors": ["awq", "--container", "compressed-tensors"],
+    "w4a16-gptq": ["w4a16", "--container", "gptq"],
+    "gptq-act-order": ["gptq", "--act-order"],
+    "gptq-static-groups": ["gptq", "--act-order", "--static-groups"],
+    "int8-gptq": ["int8", "--algorithm", "smoothquant+gptq"],
+}
 
 
 def run_vllm(directory):
@@ -60,11 +67,11 @@ def main():
         sys.exit(__doc__)
     trimeter, model, work = (pathlib.Path(a).resolve() for a in sys.argv[1:4])
     failures = 0
-    for name in sys.argv[4:] or FORMATS:
+    for name in sys.argv[4:] or CASES:
         directory = model if name == "bf16" else work / name
         if not directory.exists():
             work.mkdir(parents=True, exist_ok=True)
-            subprocess.run([trimeter, "quantize", model, "--format", name, "-o", directory], check=True, capture_output=True)
+            subprocess.run([trimeter, "quantize", model, "--format", *CASES[name], "-o", directory], check=True, capture_output=True)
         theirs = subprocess.run([sys.executable, __file__, "--vllm", directory], capture_output=True, text=True)
         lines = (theirs.stdout + theirs.stderr).splitlines()
         result = next((json.loads(line[len("RESULT "):]) for line in lines if line.startswith("RESULT ")), None)
@@ -72,16 +79,16 @@ def main():
         if result is None:
             at = next((i for i, line in enumerate(lines) if "Error: " in line and "initialization" not in line), -1)
             reason = " ".join(line.partition("] ")[2] or line for line in lines[at:at + 4])
-            print(f"{name:12} not run by vLLM: {reason}  ({kernel})", flush=True)
+            print(f"{name:22} not run by vLLM: {reason}  ({kernel})", flush=True)
             continue
         ours = run_ours(trimeter, directory)
         ratio = ours["perplexity"] / result["perplexity"] - 1
         failures += abs(ratio) > TOLERANCE
         same = [f"{common(o.strip(), t.strip())}/{len(t.strip())}" for o, t in zip(ours["texts"], result["texts"])]
-        print(f"{name:12} perplexity: ours {ours['perplexity']:.4f}  vLLM {result['perplexity']:.4f} ({ratio:+.2e})  "
+        print(f"{name:22} perplexity: ours {ours['perplexity']:.4f}  vLLM {result['perplexity']:.4f} ({ratio:+.2e})  "
               f"characters alike: {' '.join(same)}  {kernel}", flush=True)
         for o, t in zip(ours["texts"], result["texts"]):
-            print(f"{'':12} ours  {o.strip()!r}\n{'':12} vLLM  {t.strip()!r}", flush=True)
+            print(f"{'':22} ours  {o.strip()!r}\n{'':22} vLLM  {t.strip()!r}", flush=True)
     return 1 if failures else 0
 
 
