@@ -52,7 +52,7 @@ CASES = {
     "int8-static": ["int8-static"],
     "int8-gptq": ["int8", "--algorithm", "smoothquant+gptq"],
     "w8a16-g32": ["w8a16", "--group-size", "32"],
-    "gptq-zero-points": ["gptq", "--zero-points"],
+    "gptq-v2-zero-points": ["gptq", "--zero-points", "--container", "gptq-v2"],
 }
 
 

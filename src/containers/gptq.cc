@@ -29,6 +29,7 @@ class Gptq final : public Container {
   std::string_view name() const override { return name_; }
   std::span<const std::string_view> suffixes() const override { return kSuffixes; }
   std::string refuses(const StoredMatrix& matrix) const override;
+  std::string refuses_to_write(const StoredMatrix& matrix) const override;
   CanonicalWeight read(const Checkpoint& checkpoint, const StoredMatrix& matrix, ThreadPool& pool) const override;
   std::vector<TensorInfo> tensors(const StoredMatrix& matrix) const override;
   void write(const CanonicalWeight& weight, const StoredMatrix& matrix, const EmitTensor& emit) const override;
@@ -51,6 +52,12 @@ std::string Gptq::refuses(const StoredMatrix& matrix) const {
   for (const int64_t size : {matrix.shape.out, matrix.shape.in})
     if (size % per_word != 0) return fmt::format("{} is not a multiple of {}", size, per_word);
   return "";
+}
+
+std::string Gptq::refuses_to_write(const StoredMatrix& matrix) const {
+  if (zero_offset_ == 0 || !matrix.traits.zero_points) return refuses(matrix);
+  return "checkpoint_format 'gptq' has no zero point of 0, and gptqmodel takes zero points in it from itself alone; "
+         "--container gptq-v2 has all, for all";
 }
 
 // Symmetric: the stored zero points must be the middle. v1's code of all ones would be a zero point of 2^b, or, where
@@ -114,9 +121,6 @@ void Gptq::write(const CanonicalWeight& weight, const StoredMatrix& matrix, cons
   const std::vector<TensorInfo> infos = tensors(matrix);
   const auto code = [&](int64_t r, int64_t row, int i) { return weight.codes[row * width + r * per_word + i]; };
   emit(infos[0], bytes_of(pack_words(in / per_word, out, traits.bits, code)));
-  if (zero_offset_ > 0 && std::ranges::find(weight.zeros, 0) != weight.zeros.end())
-    throw Error(Errc::kUnsupported, "{}: checkpoint_format 'gptq' has no zero point of 0; 'gptq_v2' has",
-                matrix.module);
   const auto zero = [&](int64_t g, int64_t c, int i) {
     return (traits.zero_points ? weight.zeros[(c * per_word + i) * n_groups + g] : traits.middle()) - zero_offset_;
   };

@@ -52,6 +52,7 @@ def test_a_format_is_scheme_and_algorithm_and_container(lab):
             (["w8a16", "--group-size", 64, "--algorithm", "awq"], "int8w_g64", "awq", "compressed-tensors"),
             (["w4a16", "--zero-points"], "int4_g128_zp", "rtn", "compressed-tensors"),
             (["awq", "--no-zero-points", "--container", "gptq-v2"], "int4_g128", "awq", "gptq-v2"),
+            (["gptq", "--zero-points", "--container", "gptq-v2", "--samples", 4], "int4_g128_zp", "gptq", "gptq-v2"),
             (["bf16", "--scheme", "fp16"], "fp16", "none", "safetensors")]:
         out = lab.ok("quantize", lab.demo, "--format", *more, "-o", "there", "--force").stdout
         assert f"{more[0]}: {scheme}, {algorithm}, written as {container}" in out, out
@@ -170,8 +171,9 @@ def test_options_are_refused_by_name(lab):
         lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", *more], name)
     for format, *more in [("fp8", "--algorithm", "gptq"), ("bf16", "--algorithm", "awq"), ("w4a16", "--algorithm", "smoothquant"),
                           ("int8", "--container", "autoawq"), ("bf16", "--container", "autoawq"), ("awq", "--container", "safetensors"),
-                          ("gptq", "--container", "compressed-tensors", "--act-order")]:
+                          ("gptq", "--container", "compressed-tensors", "--act-order"), ("awq", "--container", "gptq")]:
         lab.refused(["quantize", lab.demo, "--format", format, "-o", "there", "--dry-run", *more], format, more[1])
+    lab.refused(["quantize", lab.demo, "--format", "gptq", "--zero-points", "-o", "there", "--dry-run"], "--container gptq-v2")
     lab.refused(["quantize", lab.demo, "--format", "gguf-q8_0+kv-fp8", "-o", "there"], "gguf-q8_0+kv-fp8")
     lab.refused(["quantize", lab.demo, "--format", "fp8-static", "--activation-scale", "most", "-o", "there"], "most")
 
