@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/memory_breakdown.h"
+#include "base/step_profile.h"
 
 namespace trimeter {
 
@@ -112,6 +113,11 @@ class Engine {
   virtual void score(std::span<const std::vector<int32_t>> sequences, int max_batch, const ScoreSink& on_logits) = 0;
 
   virtual void reset_prefix_cache() = 0;
+
+  // Takes the time of the steps that follow by operation, until take_profile(). Throws Error(kUnsupported) for an
+  // engine that can't tell its operations apart.
+  virtual void start_profile() = 0;
+  virtual EngineProfile take_profile() = 0;
 };
 
 }  // namespace trimeter

@@ -25,6 +25,9 @@ struct Flags {
 
 void bench(Flags& flags) {
   BenchOptions& options = flags.bench;
+  if (options.profile && flags.device.device != "cpu")
+    throw Error(Errc::kUnsupported, "--profile: on --device {} a step is one graph, whose operations have no times",
+                flags.device.device);
   options.formats = names_in(flags.formats, flags.device.lm_head);
   std::optional<OutputFile> json, markdown;
   open_outputs(flags.json, flags.markdown, flags.force, json, markdown);
@@ -70,6 +73,7 @@ void add_bench(CLI::App& program) {
       ->add_option("--rounds", options.rounds,
                    "a run of each format in each; from 5 on the record's intervals cover 95%")
       ->capture_default_str();
+  command->add_flag("--profile", options.profile, "the time by operation, beside the floor of each (CPU)");
   command->add_option("--hardware", options.hardware, "a hardware profile [this machine's, measured if there is none]");
   command->add_option("--json", flags->json, "write the record (docs/record.schema.json)");
   command->add_option("--markdown", flags->markdown, "write the table as Markdown");
@@ -77,7 +81,8 @@ void add_bench(CLI::App& program) {
   command->footer(
       "Examples:\n"
       "  trimeter bench models/demo --formats bf16,int8,w4a16 --batch 1,4,16\n"
-      "  trimeter bench models/demo --formats bf16 --prompt-tokens 512 --max-tokens 128 --json bench.json");
+      "  trimeter bench models/demo --formats bf16 --prompt-tokens 512 --max-tokens 128 --json bench.json\n"
+      "  trimeter bench models/demo --formats bf16,int8 --batch 1,16 --profile");
   command->callback([flags] { bench(*flags); });
 }
 

@@ -3,6 +3,7 @@
 // Bytes and operations are the ledger's. Of a share of it nothing is left to be gained but by moving or computing less.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "cost/hardware.h"
 #include "record/record.h"
@@ -10,11 +11,19 @@
 
 namespace trimeter {
 
+struct OpFloor {
+  std::string name;  // the ledger's
+  double bytes = 0, operations = 0;
+  double bandwidth_s = 0, arithmetic_s = 0;
+  double seconds() const { return bandwidth_s > arithmetic_s ? bandwidth_s : arithmetic_s; }
+};
+
 struct StepFloor {
-  double bytes = 0;         // weights and KV cache
-  double operations = 0;    // of linears and attention
-  double bandwidth_s = 0;   // at the bandwidth of a working set of all weights and the step's cache
-  double arithmetic_s = 0;  // at the peak rate of what the kernels execute; attention is fp32
+  double bytes = 0;          // weights and KV cache
+  double operations = 0;     // of linears and attention
+  double bandwidth_s = 0;    // at the bandwidth of a working set of all weights and the step's cache
+  double arithmetic_s = 0;   // at the peak rate of what the kernels execute; attention is fp32
+  std::vector<OpFloor> ops;  // each name once, all occurrences; they sum to the above
   double seconds() const { return bandwidth_s > arithmetic_s ? bandwidth_s : arithmetic_s; }
   const char* binds() const { return bandwidth_s > arithmetic_s ? "bandwidth" : "arithmetic"; }
 };
@@ -25,7 +34,12 @@ StepFloor step_floor(const ModelSpec& model, const Format& format, const Hardwar
 
 // Of `batch` requests: prompts in steps of at most max_num_batched_tokens, then decoding, each step with the context of
 // the middle one.
-RecordFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
-                           const EngineLimits& limits, int64_t batch, int64_t prompt_tokens, int64_t max_tokens);
+struct WorkloadFloor {
+  RecordFloor record;
+  std::vector<OpFloor> prompt, decode;  // of all prompts; of a step
+};
+WorkloadFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware,
+                             Target target, const EngineLimits& limits, int64_t batch, int64_t prompt_tokens,
+                             int64_t max_tokens);
 
 }  // namespace trimeter

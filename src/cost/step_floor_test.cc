@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/error.h"
 #include "cost/example.h"
 
@@ -34,6 +36,17 @@ TEST(StepFloor, IsTheLargerOfBytesAndOperations) {
   // What the kernel executes counts, not what was asked for; attention stays in fp32.
   EXPECT_DOUBLE_EQ(step_floor(model, kBf16, hardware, Isa::kAvx512Bf16, step).arithmetic_s,
                    linear / 4e9 + attention / 2e9);
+  double op_bytes = 0, op_arithmetic_s = 0;
+  std::set<std::string> names;
+  for (const OpFloor& op : scalar.ops) {
+    EXPECT_TRUE(names.insert(op.name).second) << op.name;
+    EXPECT_NEAR(op.bandwidth_s, op.bytes / 1e9, 1e-12);
+    op_bytes += op.bytes;
+    op_arithmetic_s += op.arithmetic_s;
+  }
+  EXPECT_TRUE(names.contains("qkv_proj") && names.contains("lm_head") && names.contains("attention"));
+  EXPECT_DOUBLE_EQ(op_bytes, scalar.bytes);
+  EXPECT_DOUBLE_EQ(op_arithmetic_s, scalar.arithmetic_s);
   hardware.rates.erase("fp32");
   EXPECT_THROW(step_floor(model, kBf16, hardware, Isa::kScalar, step), Error);
 }
@@ -43,17 +56,17 @@ TEST(StepFloor, OfAWorkloadSumsItsPromptSteps) {
   const HardwareProfile hardware = example_hardware();
   const EngineLimits limits{.max_model_len = 64, .max_num_seqs = 4, .max_num_batched_tokens = 8, .block_size = 16};
   // Two prompts of 6 tokens in steps of 8: the second prompt is cut after 2.
-  const StepFloor first = step_floor(model, kBf16, hardware, Isa::kScalar,
-                                     {.seqs = {{6, 0}, {2, 0}}, .n_logit_rows = 1});
+  const StepFloor first =
+      step_floor(model, kBf16, hardware, Isa::kScalar, {.seqs = {{6, 0}, {2, 0}}, .n_logit_rows = 1});
   const StepFloor second = step_floor(model, kBf16, hardware, Isa::kScalar, {.seqs = {{4, 2}}, .n_logit_rows = 1});
-  const RecordFloor floor = workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 5);
+  const RecordFloor floor = workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 5).record;
   EXPECT_DOUBLE_EQ(floor.prompt_tokens_per_s, 12 / (first.seconds() + second.seconds()));
   EXPECT_DOUBLE_EQ(floor.prompt_bytes, first.bytes + second.bytes);
-  const StepFloor decode = step_floor(model, kBf16, hardware, Isa::kScalar,
-                                      {.seqs = {{1, 8}, {1, 8}}, .n_logit_rows = 2});
+  const StepFloor decode =
+      step_floor(model, kBf16, hardware, Isa::kScalar, {.seqs = {{1, 8}, {1, 8}}, .n_logit_rows = 2});
   EXPECT_DOUBLE_EQ(floor.decode_tokens_per_s, 2 / decode.seconds());
   EXPECT_EQ(floor.decode_binds, decode.binds());
-  EXPECT_EQ(workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 1).decode_tokens_per_s, 0);
+  EXPECT_EQ(workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 1).record.decode_tokens_per_s, 0);
 }
 
 }  // namespace

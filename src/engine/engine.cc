@@ -43,6 +43,8 @@ class LocalEngine : public Engine {
   StepResult step() override;
   void score(std::span<const std::vector<int32_t>> sequences, int max_batch, const ScoreSink& on_logits) override;
   void reset_prefix_cache() override { loop_->reset_prefix_cache(); }
+  void start_profile() override { loop_->start_profile(); }
+  EngineProfile take_profile() override { return loop_->take_profile(); }
 
  private:
   void load(const EngineOptions& options, const Format& format);

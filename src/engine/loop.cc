@@ -82,8 +82,24 @@ EngineStats EngineLoop::stats() const {
   return stats;
 }
 
+void EngineLoop::start_profile() {
+  auto clock = std::make_unique<OpClock>();
+  if (!runner_.time_operations(clock.get()))
+    throw Error(Errc::kUnsupported, "a profile of operations: this device runs a step as one");
+  clock_ = std::move(clock);
+}
+
+EngineProfile EngineLoop::take_profile() {
+  TM_CHECK(clock_, "no profile was started");
+  const EngineProfile profile = clock_->profile();
+  runner_.time_operations(nullptr);
+  clock_.reset();
+  return profile;
+}
+
 void EngineLoop::run_step() {
   const double begin_s = now_s();
+  if (clock_) clock_->begin_step();
   const StepPlan& plan = scheduler_.schedule();
   TM_CHECK(plan.n_tokens > 0, "{} sequences run, {} wait, and none can advance", scheduler_.n_running(),
            scheduler_.n_waiting());
@@ -99,6 +115,7 @@ void EngineLoop::run_step() {
     deliver(std::span(wanted_).subspan(i, std::min(wanted_.size() - i, static_cast<size_t>(limits_.max_num_seqs))));
 
   const double end_s = now_s();
+  if (clock_) clock_->end_step(n_prompt_tokens > 0);
   ++stats_.n_steps;
   stats_.n_prompt_tokens += n_prompt_tokens;
   (n_prompt_tokens > 0 ? stats_.prefill_s : stats_.decode_s) += end_s - begin_s;
@@ -119,6 +136,7 @@ void EngineLoop::run_model(const StepPlan& plan) {
     for (int32_t position = std::max(begin, sequence->next_logits); position < end; ++position)
       wanted_.push_back({sequence, row + position - begin});
   }
+  mark(Op::kRest);
   runner_.run({tokens_, step_seqs_});
 }
 
@@ -130,6 +148,7 @@ void EngineLoop::deliver(std::span<const WantedRow> wanted) {
   const auto vocab_size = static_cast<size_t>(generation_limits_.vocab_size);
   for (size_t i = 0; i < wanted.size(); ++i)
     deliver_row(*wanted[i].sequence, logits.subspan(i * vocab_size, vocab_size));
+  mark(Op::kSampling);
 }
 
 // Where all rows are a greedy request's. False: nothing is done.

@@ -27,6 +27,10 @@ class EngineLoop {
   void reset_prefix_cache() { pool_.clear_cache(); }
 
   EngineStats stats() const;
+  // Throws Error(kUnsupported) if the runner can't tell its operations apart.
+  void start_profile();
+  // Of the steps since start_profile(), which must have been.
+  EngineProfile take_profile();
   bool idle() const { return scheduler_.n_running() + scheduler_.n_waiting() == 0; }
   int64_t overhead_bytes() const { return scheduler_.block_table_bytes() + sampler_.bytes(); }
   const BlockPool& pool() const { return pool_; }
@@ -39,6 +43,9 @@ class EngineLoop {
   };
 
   void run_step();
+  void mark(Op op) {
+    if (clock_) clock_->mark(op);
+  }
   void run_model(const StepPlan& plan);
   void deliver(std::span<const WantedRow> wanted);
   bool deliver_largest(std::span<const WantedRow> wanted);
@@ -54,6 +61,7 @@ class EngineLoop {
   Sampler sampler_;
   StatsLog stats_log_;
   EngineStats stats_;
+  std::unique_ptr<OpClock> clock_;  // while a profile is taken
   uint64_t n_submitted_ = 0;
 
   std::unordered_map<const Sequence*, std::unique_ptr<Generation>> generations_;

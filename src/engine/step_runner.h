@@ -16,6 +16,8 @@ class StepRunner {
   // The largest logit's token of each, the lowest among equals, -1 where one is not finite: for runners whose logits
   // lie far away. Empty: ask for logits.
   virtual std::span<const int32_t> largest(std::span<const int32_t>) { return {}; }
+  // Marks its operations from now on; null: no longer. False: it can't tell them apart.
+  virtual bool time_operations(OpClock*) { return false; }
 };
 
 }  // namespace trimeter

@@ -9,6 +9,7 @@
 #include "base/stats.h"
 #include "cost/predict.h"
 #include "cost/step_floor.h"
+#include "lab/bench_profile.h"
 #include "lab/contender.h"
 #include "lab/evaluation_set.h"
 #include "lab/known_machine.h"
@@ -216,6 +217,7 @@ void Bench::measure() {
                            {.max_tokens = options_.max_tokens,
                             .rounds = options_.rounds,
                             .warmup_tokens = std::min(options_.max_tokens, kWarmupTokens),
+                            .profile = options_.profile,
                             .between_rounds = between_rounds},
                            events_.on_progress);
     for (size_t i = 0; i < contenders_.size(); ++i) {
@@ -235,8 +237,10 @@ void Bench::measure() {
                                     .quality = {}};
       HardwareProfile now = hardware_;  // with the bandwidth between these rounds
       now.read_bandwidth = {{capacity.memory.weights_bytes, hardware_.threads, median(reads[i])}};
-      run.floor = workload_floor(contenders_[i].spec, contenders_[i].format, now, target_, limits_, batch,
-                                 options_.prompt_tokens, options_.max_tokens);
+      const WorkloadFloor floor = workload_floor(contenders_[i].spec, contenders_[i].format, now, target_, limits_,
+                                                 batch, options_.prompt_tokens, options_.max_tokens);
+      run.floor = floor.record;
+      if (options_.profile) run.profile = profile_record(t.profiles, floor);
     }
   }
   record_.hardware.speed = speed.take();

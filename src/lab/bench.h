@@ -15,6 +15,7 @@ struct BenchOptions {
   std::vector<int64_t> batches = {1};
   int prompt_tokens = 512, max_tokens = 128;  // of each request
   int rounds = 5;
+  bool profile = false;  // with the time by operation; on the CPU
   int threads = 0;
   std::string hardware;
   std::string eval_data;  // lab/evaluation_set.h: texts for static scales

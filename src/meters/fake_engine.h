@@ -50,6 +50,11 @@ class FakeEngine : public Engine {
     running_.push_back({std::move(request), std::move(output)});
   }
   void reset_prefix_cache() override { note("reset"); }
+  void start_profile() override { note("profile"); }
+  EngineProfile take_profile() override {
+    note("taken");
+    return {{1, kPrefillS, {{"rest", 1, kPrefillS}}}, {}};
+  }
 
   // The first step takes all prompts and gives every request its first token; each later step, one token more.
   StepResult step() override {

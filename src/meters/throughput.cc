@@ -41,16 +41,19 @@ std::vector<Request> make_requests(Prompts prompts, int32_t max_tokens) {
 // The samples of one format, one of each per round, as long as there is something to divide by.
 struct Samples {
   std::vector<double> generation, decode, prompt, ttft_s, itl_s;
+  std::vector<EngineProfile> profiles;
 };
 
-void run_once(Engine& engine, Prompts prompts, int32_t max_tokens, Samples& samples) {
+void run_once(Engine& engine, Prompts prompts, int32_t max_tokens, bool profile, Samples& samples) {
   engine.reset_prefix_cache();
   std::vector<Request> requests = make_requests(prompts, max_tokens);
+  if (profile) engine.start_profile();
   const EngineStats before = engine.stats();
   const double begin_s = now_s();
   const std::vector<RequestOutput> outputs = engine.generate(std::move(requests));
   const double wall_s = now_s() - begin_s;
   const EngineStats after = engine.stats();
+  if (profile) samples.profiles.push_back(engine.take_profile());
 
   std::vector<double> ttft_s, itl_s;
   for (const RequestOutput& output : outputs) {
@@ -87,9 +90,9 @@ std::vector<Throughput> measure_throughput(std::span<const NamedEngine> engines,
     for (size_t i = 0; i < n; ++i) {
       const size_t which = (i + static_cast<size_t>(round + options.warmup)) % n;
       if (round < 0)
-        run_once(*engines[which].engine, prompts, warmup_tokens, uncounted);
+        run_once(*engines[which].engine, prompts, warmup_tokens, false, uncounted);
       else
-        run_once(*engines[which].engine, prompts, options.max_tokens, samples[which]);
+        run_once(*engines[which].engine, prompts, options.max_tokens, options.profile, samples[which]);
       if (progress) progress("throughput", ++n_done, n_runs);
     }
   }
@@ -108,6 +111,7 @@ std::vector<Throughput> measure_throughput(std::span<const NamedEngine> engines,
     results[i].prompt_tokens_per_s = Sampled::of(std::move(samples[i].prompt));
     results[i].ttft_s = Sampled::of(std::move(samples[i].ttft_s));
     results[i].itl_s = Sampled::of(std::move(samples[i].itl_s));
+    results[i].profiles = std::move(samples[i].profiles);
   }
   return results;
 }

@@ -16,6 +16,7 @@ struct ThroughputOptions {
   int rounds = 9;                             // at least 1; an interval of 95% takes 5 or more
   int warmup = 1;                             // runs of each format that are not counted
   int32_t warmup_tokens = 0;                  // generated in those; 0: max_tokens
+  bool profile = false;                       // takes the counted runs' time by operation
   std::function<void()> between_rounds = {};  // called before each counted round and after the last
 };
 
@@ -26,6 +27,7 @@ struct Throughput {
   Sampled prompt_tokens_per_s;      // prompt tokens / time in steps that had any
   Sampled ttft_s;                   // arrival to first token: a round's sample is the median over its requests
   Sampled itl_s;                    // between tokens of a request: a round's sample is the median over all intervals
+  std::vector<EngineProfile> profiles;       // of the counted runs, if asked for
   std::optional<Sampled> ratio_to_baseline;  // of generation_tokens_per_s, paired by round; absent for the baseline
 };
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "meters/fake_engine.h"
 
@@ -30,6 +32,25 @@ TEST(Throughput, RoundsAreInterleavedRotatedAndStartWithAnEmptyPrefixCache) {
   EXPECT_EQ(journal, want);
   ASSERT_EQ(progress.size(), 19u);
   for (int64_t i = 0; i < 19; ++i) EXPECT_EQ(progress[static_cast<size_t>(i)], i);
+}
+
+TEST(Throughput, AProfileIsTakenOfEachCountedRun) {
+  std::vector<std::string> journal;
+  FakeEngine a(kNext, &journal, "a"), b(kNext, &journal, "b");
+  const std::vector<NamedEngine> engines{{"a", &a}, {"b", &b}};
+  for (const Throughput& result : measure_throughput(engines, kPrompts, {.max_tokens = 3, .rounds = 1, .warmup = 1}))
+    EXPECT_TRUE(result.profiles.empty());
+  EXPECT_EQ(std::ranges::count(journal, "a profile"), 0);
+  journal.clear();
+  const std::vector<Throughput> results =
+      measure_throughput(engines, kPrompts, {.max_tokens = 3, .rounds = 1, .warmup = 1, .profile = true});
+  const std::vector<std::string> want{"a reset", "a run",   "b reset", "b run",     "b reset", "b profile",
+                                      "b run",   "b taken", "a reset", "a profile", "a run",   "a taken"};
+  EXPECT_EQ(journal, want);
+  for (const Throughput& result : results) {
+    ASSERT_EQ(result.profiles.size(), 1u);
+    EXPECT_EQ(result.profiles[0].prefill.seconds, FakeEngine::kPrefillS);
+  }
 }
 
 TEST(Throughput, FiguresByHand) {

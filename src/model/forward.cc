@@ -39,6 +39,9 @@ struct Forward::Impl {
   void rotate_and_cache(int thread, int layer);
   void attend(int thread, int layer);
   void activate(int thread, const LinearWeight& down, const PreparedInput& prepared);
+  void mark(int thread, Op op) {
+    if (clock && thread == 0) clock->mark(op);
+  }
 
   const ModelWeights& weights;
   const ModelSpec& spec;
@@ -47,6 +50,7 @@ struct Forward::Impl {
   ThreadPool& pool;
   const Isa isa;
   Observer observer;
+  OpClock* clock = nullptr;
 
   RopeTable rope_table;
   Arena arena;
@@ -186,22 +190,27 @@ void Forward::Impl::activate(int thread, const LinearWeight& down, const Prepare
   prepare(thread, down, prepared_down);
 }
 
-// Calls stages(stage), or stages(stage, &linear) where `stage` leaves that linear's float inputs in `input`. `stages`
-// runs stage(thread) on the team and comes back when all of it is done.
+// Calls stages(op, stage), or stages(op, stage, &linear) where `stage` leaves that linear's float inputs in `input`.
+// `stages` runs stage(thread) on the team and comes back when all of it is done.
 template <class Stages>
 void Forward::Impl::run_layer(int index, float* x, Stages&& stages) {
   const LayerWeights& layer = weights.layers[static_cast<size_t>(index)];
   const LayerInputs& in = inputs[static_cast<size_t>(index)];
-  stages([&](int t) { norm_and_prepare(t, x, layer.input_norm, layer.qkv, in.qkv); }, &layer.qkv);
-  stages([&](int t) { multiply(t, layer.qkv, in.qkv, false, projection); });
-  stages([&](int t) { rotate_and_cache(t, index); });
-  stages([&](int t) { attend(t, index); });
-  stages([&](int t) { prepare(t, layer.attention_out, in.attention_out); }, &layer.attention_out);
-  stages([&](int t) { multiply(t, layer.attention_out, in.attention_out, true, x); });
-  stages([&](int t) { norm_and_prepare(t, x, layer.post_attention_norm, layer.gate_up, in.gate_up); }, &layer.gate_up);
-  stages([&](int t) { multiply(t, layer.gate_up, in.gate_up, false, projection); });
-  stages([&](int t) { activate(t, layer.down, in.down); }, &layer.down);
-  stages([&](int t) { multiply(t, layer.down, in.down, true, x); });
+  stages(
+      Op::kNorm, [&](int t) { norm_and_prepare(t, x, layer.input_norm, layer.qkv, in.qkv); }, &layer.qkv);
+  stages(Op::kQkv, [&](int t) { multiply(t, layer.qkv, in.qkv, false, projection); });
+  stages(Op::kRopeAndCache, [&](int t) { rotate_and_cache(t, index); });
+  stages(Op::kAttention, [&](int t) { attend(t, index); });
+  stages(
+      Op::kPrepare, [&](int t) { prepare(t, layer.attention_out, in.attention_out); }, &layer.attention_out);
+  stages(Op::kAttentionOut, [&](int t) { multiply(t, layer.attention_out, in.attention_out, true, x); });
+  stages(
+      Op::kNorm, [&](int t) { norm_and_prepare(t, x, layer.post_attention_norm, layer.gate_up, in.gate_up); },
+      &layer.gate_up);
+  stages(Op::kGateUp, [&](int t) { multiply(t, layer.gate_up, in.gate_up, false, projection); });
+  stages(
+      Op::kActivate, [&](int t) { activate(t, layer.down, in.down); }, &layer.down);
+  stages(Op::kDown, [&](int t) { multiply(t, layer.down, in.down, true, x); });
 }
 
 void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv_of_step,
@@ -220,7 +229,7 @@ void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end
   if (observer) {  // its callee may use the team itself, so each stage is a run of its own
     if (embed) pool.run(embed_rows);
     for (int layer = 0; layer < n_layers; ++layer)
-      run_layer(layer, x, [&](auto&& stage, const LinearWeight* next = nullptr) {
+      run_layer(layer, x, [&](Op, auto&& stage, const LinearWeight* next = nullptr) {
         pool.run(stage);
         if (next) observer(layer, next->spec.role, input, end - begin, next->spec.shape.in);
       });
@@ -230,11 +239,13 @@ void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end
     if (embed) {
       embed_rows(thread);
       pool.barrier();
+      mark(thread, Op::kEmbed);
     }
     for (int layer = 0; layer < n_layers; ++layer)
-      run_layer(layer, x, [&](auto&& stage, const LinearWeight* = nullptr) {
+      run_layer(layer, x, [&](Op op, auto&& stage, const LinearWeight* = nullptr) {
         stage(thread);
         pool.barrier();
+        mark(thread, op);
       });
   });
 }
@@ -279,14 +290,17 @@ std::span<const float> Forward::logits(std::span<const int32_t> rows) {
                  f.spec.rms_norm_eps, hidden, f.input + i * hidden, f.isa);
       f.prepare(thread, head, prepared);
       f.pool.barrier();
+      f.mark(thread, Op::kNorm);
       f.multiply(thread, head, prepared, false, f.logits + first * f.spec.vocab_size);
     });
+    f.mark(0, Op::kLmHead);
   }
   return {f.logits, static_cast<size_t>(n_rows * f.spec.vocab_size)};
 }
 
 int64_t Forward::activation_high_water_bytes() const { return impl_->arena.high_water_bytes(); }
 int64_t Forward::rope_bytes() const { return impl_->rope_table.bytes(); }
+void Forward::time_operations(OpClock* clock) { impl_->clock = clock; }
 void Forward::observe(Observer observer) { impl_->observer = std::move(observer); }
 
 }  // namespace trimeter

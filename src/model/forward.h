@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/kv_layout.h"
+#include "model/op_clock.h"
 #include "model/weights.h"
 #include "spec/ledger.h"
 
@@ -41,6 +42,9 @@ class Forward {
 
   int64_t activation_high_water_bytes() const;
   int64_t rope_bytes() const;
+
+  // Marks every stage of run() and logits(); null: none. Outlives its use.
+  void time_operations(OpClock* clock);
 
   // Called with the float input of each linear, before it is rounded or quantized: x is [n_tokens, in]. Calibration
   // only.

@@ -53,6 +53,12 @@ class FullRecord {
             count(),
             {{"a prompt", "a text", 3, true, "repeats"}, {"another", "the same", {}, false, "none"}}};
   }
+  RecordPhase phase() {
+    return {number(),
+            sampled(),
+            {{"an operation", number(), sampled(), number(), number(), number()},
+             {"another one", number(), sampled(), number(), number(), number()}}};
+  }
   RecordRun run(const std::string& format, int64_t blocks) {
     RecordPredicted predicted{
         number(), number(), number(),   number(), number(),
@@ -61,7 +67,8 @@ class FullRecord {
                             count(),   count(),   count(),   memory(),  quality()};
     const RecordFloor floor{number(), number(), number(),     number(),   number(),
                             number(), number(), "arithmetic", "bandwidth"};
-    return {format, count(), {"fp8", "bf16", {"a line", "another line"}}, predicted, measured, floor};
+    const RecordProfile profile{phase(), phase()};
+    return {format, count(), {"fp8", "bf16", {"a line", "another line"}}, predicted, measured, floor, profile};
   }
 
   int64_t next_ = 1;

@@ -163,6 +163,29 @@ void describe(Archive& a, Ref<Archive, RecordFloor> f) {
 }
 
 template <class Archive>
+void describe(Archive& a, Ref<Archive, RecordOperation> o) {
+  a("name", o.name);
+  a("calls", o.calls);
+  a("seconds", o.seconds);
+  a("bytes", o.bytes);
+  a("operations", o.operations);
+  a("floor_s", o.floor_s);
+}
+
+template <class Archive>
+void describe(Archive& a, Ref<Archive, RecordPhase> p) {
+  a("steps", p.steps);
+  a("seconds", p.seconds);
+  a("operations", p.operations);
+}
+
+template <class Archive>
+void describe(Archive& a, Ref<Archive, RecordProfile> p) {
+  a("prompt", p.prompt);
+  a("decode", p.decode);
+}
+
+template <class Archive>
 void describe(Archive& a, Ref<Archive, RecordRun> r) {
   a("format", r.format);
   a("batch", r.batch);
@@ -170,6 +193,7 @@ void describe(Archive& a, Ref<Archive, RecordRun> r) {
   a("predicted", r.predicted);
   a("measured", r.measured);
   a("floor", r.floor);
+  a("profile", r.profile);
 }
 
 template <class Archive>

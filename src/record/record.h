@@ -119,6 +119,29 @@ struct RecordFloor {
   bool operator==(const RecordFloor&) const = default;
 };
 
+struct RecordOperation {
+  std::string name;  // base/step_profile.h
+  double calls = 0;
+  Sampled seconds;                   // one of each round
+  double bytes = 0, operations = 0;  // the floor's
+  double floor_s = 0;                // what those alone would allow
+  bool operator==(const RecordOperation&) const = default;
+};
+
+struct RecordPhase {
+  double steps = 0;  // of a round
+  Sampled seconds;   // one of each round: the operations' sum
+  std::vector<RecordOperation> operations;
+  bool operator==(const RecordPhase&) const = default;
+};
+
+// Where the time went: all steps that had a prompt token together, and one step of those that had none.
+struct RecordProfile {
+  RecordPhase prompt;
+  std::optional<RecordPhase> decode;  // absent if nothing was decoded
+  bool operator==(const RecordProfile&) const = default;
+};
+
 struct RecordRun {
   std::string format;
   std::optional<int64_t> batch;  // requests at once, where a record has several; absent: workload.prompts
@@ -126,6 +149,7 @@ struct RecordRun {
   RecordPredicted predicted;
   std::optional<RecordMeasured> measured;
   std::optional<RecordFloor> floor;
+  std::optional<RecordProfile> profile;
   bool operator==(const RecordRun&) const = default;
 };
 

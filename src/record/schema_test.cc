@@ -95,15 +95,18 @@ TEST_F(RecordSchema, RefusesAMissingFieldUnlessItIsOptional) {
     mutated[parent].erase(at.back());
     accepts(mutated) ? ++n_optional : ++n_required;
   });
-  // kv_buffer_bytes, noise_floor, verdict, hardware.speed and its cpu_wait; measured, measured.quality, batch
-  // and floor of two runs, one ratio_to_baseline; and the keys of maps: 2 rates, 2 terms of two runs, 1 ordering.
-  EXPECT_EQ(n_optional, 5 + 8 + 1 + 2 + 4 + 1);
+  // kv_buffer_bytes, noise_floor, verdict, hardware.speed and its cpu_wait; measured, measured.quality, batch, floor,
+  // profile and its decode of two runs, one ratio_to_baseline; and the keys of maps: 2 rates, 2 terms of two runs, 1
+  // ordering.
+  EXPECT_EQ(n_optional, 5 + 12 + 1 + 2 + 4 + 1);
   EXPECT_GT(n_required, 150);
 }
 
 TEST_F(RecordSchema, RefusesAnUnknownField) {
-  for (const char* parent : {"", "/model", "/hardware", "/workload", "/runs/0", "/runs/0/kernel", "/runs/0/predicted",
-                             "/runs/0/measured", "/runs/0/measured/quality/kld", "/reconciliation/0", "/verdict"}) {
+  for (const char* parent :
+       {"", "/model", "/hardware", "/workload", "/runs/0", "/runs/0/kernel", "/runs/0/predicted", "/runs/0/measured",
+        "/runs/0/measured/quality/kld", "/runs/0/profile", "/runs/0/profile/decode",
+        "/runs/0/profile/prompt/operations/1", "/reconciliation/0", "/verdict"}) {
     Json mutated = whole();
     mutated[Pointer(parent)]["typo"] = 1;
     EXPECT_FALSE(accepts(mutated)) << parent;
@@ -122,6 +125,8 @@ TEST_F(RecordSchema, RefusesValuesOutOfRange) {
       {"/runs/0/measured/kv_blocks", 1.5},
       {"/runs/0/measured/generation_tokens_per_s/ci95", Json::array({1, 2, 3})},
       {"/runs/0/measured/quality/perplexity", 0.5},
+      {"/runs/0/profile/prompt/operations", Json::array()},
+      {"/runs/0/profile/decode/steps", 0},
       {"/runs/0/measured/quality/top1_agreement", 1.01},
       {"/verdict/objective", "beauty"},
   };

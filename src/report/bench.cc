@@ -71,6 +71,68 @@ Section rates_section(const Record& record) {
       {table}};
 }
 
+std::string ms_text(double seconds) { return fmt::format("{:.3f}", seconds * 1e3); }
+
+std::string per_s_text(double amount, double seconds) {
+  return amount > 0 ? fmt::format("{:.1f}", amount / seconds / kGiga) : "";
+}
+
+void add_operation(Table& table, const RecordOperation& operation, double phase_s, Tone tone) {
+  const double seconds = operation.seconds.median;
+  table.add({{operation.name, tone},
+             {fmt::format("{:.0f}", operation.calls)},
+             {fmt::format("{} \u00b1 {}", ms_text(seconds), ms_text(operation.seconds.mad)), tone},
+             {fmt::format("{:.1f}%", 100 * seconds / phase_s)},
+             {per_s_text(operation.bytes, seconds)},
+             {per_s_text(operation.operations, seconds)},
+             {operation.floor_s > 0 ? ms_text(operation.floor_s) : "", Tone::kFaint},
+             {operation.floor_s > 0 ? fmt::format("{:.0f}%", 100 * operation.floor_s / seconds) : ""}});
+}
+
+Table phase_table(const RecordPhase& phase, double bytes, double operations, double floor_s) {
+  Table table;
+  table.columns = {{"", "operation", Align::kLeft},
+                   {"", "calls"},
+                   {"", "ms"},
+                   {"", "share"},
+                   {"", "GB/s"},
+                   {"", "Gop/s"},
+                   {"", "floor"},
+                   {"", "of floor"}};
+  double calls = 0;
+  for (const RecordOperation& operation : phase.operations) {
+    add_operation(table, operation, phase.seconds.median, Tone::kPlain);
+    calls += operation.calls;
+  }
+  add_operation(table, {"all", calls, phase.seconds, bytes, operations, floor_s}, phase.seconds.median, Tone::kStrong);
+  return table;
+}
+
+// One for each phase of each run.
+void add_profiles(std::vector<Section>& sections, const Record& record) {
+  for (const RecordRun& run : record.runs) {
+    if (!run.profile || !run.floor) continue;
+    const RecordFloor& floor = *run.floor;
+    const auto batch = static_cast<double>(run.batch.value_or(record.workload.prompts));
+    const double prompt_tokens =
+        batch * static_cast<double>(record.workload.prompt_tokens) / static_cast<double>(record.workload.prompts);
+    const std::string where = fmt::format("{}, batch {:.0f}", run.format, batch);
+    const RecordPhase& prompt = run.profile->prompt;
+    sections.push_back({fmt::format("Prefill: {}", where),
+                        fmt::format("{:.0f} prompt tokens, all steps ({:.0f}); medians \u00b1 MAD of {} rounds",
+                                    prompt_tokens, prompt.steps, prompt.seconds.samples.size()),
+                        {phase_table(prompt, floor.prompt_bytes, floor.prompt_operations,
+                                     prompt_tokens / floor.prompt_tokens_per_s)}});
+    if (!run.profile->decode) continue;
+    const RecordPhase& decode = *run.profile->decode;
+    sections.push_back(
+        {fmt::format("Decode: {}", where),
+         fmt::format("one of {:.0f} steps; medians \u00b1 MAD of {} rounds", decode.steps,
+                     decode.seconds.samples.size()),
+         {phase_table(decode, floor.decode_bytes, floor.decode_operations, batch / floor.decode_tokens_per_s)}});
+  }
+}
+
 // A format's kernels are the same for every batch.
 Record each_format_once(Record record) {
   std::vector<RecordRun> runs;
@@ -94,7 +156,9 @@ Document bench_report(const Record& record) {
   if (h.speed)
     document.subtitles.push_back(fmt::format("between the rounds: arithmetic {:.2f}, bandwidth {:.2f} of that",
                                              h.speed->arithmetic.median, h.speed->bandwidth.median));
-  document.sections = {rates_section(record), kernels_section(each_format_once(record))};
+  document.sections = {rates_section(record)};
+  add_profiles(document.sections, record);
+  document.sections.push_back(kernels_section(each_format_once(record)));
   return document;
 }
 

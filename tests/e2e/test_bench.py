@@ -27,6 +27,35 @@ def test_formats_and_batches(lab):
     assert record["workload"]["prompt_tokens"] == 3 * 16 and record["workload"]["max_model_len"] == 16 + 4
 
 
+def test_profile(lab):
+    result = lab.ok("bench", lab.demo, "--formats", "bf16,w4a16", "--batch", 2, *SMALL, "--profile", "--json", "p.json")
+    record = json.loads((lab.directory / "p.json").read_text())
+    schema = json.loads((lab.source / "docs" / "record.schema.json").read_text())
+    assert list(errors(record, schema, schema)) == []
+    for run in record["runs"]:
+        tokens = {"prompt": 2 * 16, "decode": 2}
+        for phase, n_tokens in tokens.items():
+            part, floor = run["profile"][phase], run["floor"]
+            operations = {o["name"]: o for o in part["operations"]}
+            assert {"qkv_proj", "rope+kv_write", "attention", "o_proj", "gate_up_proj", "down_proj", "lm_head", "sampling",
+                    "rest"} <= set(operations)
+            for i, whole in enumerate(part["seconds"]["samples"]):
+                assert abs(sum(o["seconds"]["samples"][i] for o in operations.values()) / whole - 1) < 1e-6
+                # The same steps as the throughput's; two clocks are read at their ends.
+                rate = run["measured"][f"{phase}_tokens_per_s"]["samples"][i]
+                assert abs(n_tokens / rate / whole - 1) < 0.05, (phase, n_tokens / rate, whole)
+            # Bytes and operations are the floor's, each counted once.
+            for what in ("bytes", "operations"):
+                assert abs(sum(o[what] for o in operations.values()) / floor[f"{phase}_{what}"] - 1) < 1e-9
+            assert operations["down_proj"]["calls"] == operations["qkv_proj"]["calls"] > 0
+        assert run["profile"]["decode"]["steps"] == 3
+        for title in ("Prefill", "Decode"):
+            assert f"{title}: {run['format']}, batch 2" in result.stdout
+    lab.ok("bench", lab.demo, "--formats", "bf16", *SMALL, "--json", "off.json")
+    assert all("profile" not in run for run in json.loads((lab.directory / "off.json").read_text())["runs"])
+    lab.refused(["bench", lab.demo, "--formats", "bf16", "--device", "cuda", "--profile", *SMALL], "--profile", "cuda")
+
+
 def test_refusals(lab):
     lab.refused(["bench", lab.demo, "--formats", "bf16", "--batch", "1,0", *SMALL], "batch", "at least 1", "0")
     lab.refused(["bench", lab.demo, "--formats", "bf16", "--rounds", 0], "rounds", "at least 1")
