@@ -57,7 +57,7 @@ std::string Gptq::refuses(const StoredMatrix& matrix) const {
 std::string Gptq::refuses_to_write(const StoredMatrix& matrix) const {
   if (zero_offset_ == 0 || !matrix.traits.zero_points) return refuses(matrix);
   return "checkpoint_format 'gptq' has no zero point of 0, and gptqmodel takes zero points in it from itself alone; "
-         "--container gptq-v2 has all, for all";
+         "--container gptq-v2 has all, and it reads those";
 }
 
 // Symmetric: the stored zero points must be the middle. v1's code of all ones would be a zero point of 2^b, or, where
