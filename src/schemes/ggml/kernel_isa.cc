@@ -46,10 +46,9 @@ TM_FN void decode_unit(const char* p, I32x16 (&codes)[kUnitFours]) {
   if constexpr (kFour + 1 < kUnitFours) decode_unit<B, kFour + 1>(p, codes);
 }
 
-template <class B, int T>
+template <class B>
 TM_FN void load_unit(const char* p, I32x16 (&codes)[kUnitFours]) {
-  if constexpr (T >= kPrefetchFrom)
-    for (int i = 0; i < Traits<B>::Panel::kUnitBytes; i += kLine) __builtin_prefetch(p + i + kPrefetchBytes);
+  for (int i = 0; i < Traits<B>::Panel::kUnitBytes; i += kLine) __builtin_prefetch(p + i + kPrefetchBytes);
   decode_unit<B, 0>(p, codes);
 }
 
@@ -166,7 +165,7 @@ TM_FN void multiply_block(const char* block, const Inputs& in, F32x16 (&totals)[
   I32x16 codes[kUnitFours];
   const char* p = block + Type::Panel::kCodes;
   if constexpr (B::kValues == kUnit) {
-    load_unit<B, T>(p, codes);
+    load_unit<B>(p, codes);
     add_block<B, T>(scales, codes, in, totals);
   } else {
     F32x16 sums[T];
@@ -175,7 +174,7 @@ TM_FN void multiply_block(const char* block, const Inputs& in, F32x16 (&totals)[
     const float* x_sums = in.sums;
 #pragma GCC unroll 1
     for (int s = 0; s < B::kSubBlocks; s += Type::kUnitSubBlocks) {
-      load_unit<B, T>(p, codes);
+      load_unit<B>(p, codes);
       add_units<B, T>(sums, codes, scales.scales + s, x, x_sums);
       p += Type::Panel::kUnitBytes;
       x += kUnit * T;
