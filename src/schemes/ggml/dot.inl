@@ -34,16 +34,7 @@ TM_FN I32x16 dot_codes(I32x16 sum, const I32x16* codes, const char* x) {
   return sum;
 }
 
-#elif defined(TM_ISA_avx512_bf16)
-
-template <int kMaxCode, int N>
-TM_FN I32x16 dot_codes(I32x16 sum, const I32x16* codes, const char* x) {
-  for (int i = 0; i < N; ++i)
-    sum.v = _mm512_dpbusd_epi32(sum.v, codes[i].v, _mm512_set1_epi32(static_cast<int>(load_four(x + 4 * i))));
-  return sum;
-}
-
-#else
+#elif !defined(TM_ISA_avx512_bf16)
 
 #if defined(TM_ISA_avx2)
 TM_FN __m256i size_times_signed(__m256i codes, __m256i x) {
@@ -83,6 +74,35 @@ TM_FN I32x16 dot_codes(I32x16 sum, const I32x16* codes, const char* x) {
     sum = add_products_i16(sum, pairs, kOnes);
   }
   return sum;
+}
+
+#endif
+
+// sums[n] += codes . x[n] of N tokens, whose inputs lie kStride bytes apart.
+#if defined(TM_ISA_avx512_bf16)
+
+// A token's products depend on each other; one token after the other, those that wait fill the scheduler. (gguf-q4_0 at
+// 16 tokens on an Emerald Rapids, two threads: 580 -> 640 Gop/s; gguf-q8_0 525 -> 540.)
+constexpr int kTokensTogether = 4;
+
+template <int N, int kStride, int n = 0>
+TM_FN void dot_four(I32x16 (&sums)[N], I32x16 codes, const char* x) {
+  sums[n].v = _mm512_dpbusd_epi32(sums[n].v, codes.v, _mm512_set1_epi32(static_cast<int>(load_four(x + n * kStride))));
+  if constexpr (n + 1 < N) dot_four<N, kStride, n + 1>(sums, codes, x);
+}
+template <int kMaxCode, int kFours, int N, int kStride, int i = 0>
+TM_FN void dot_tokens(I32x16 (&sums)[N], const I32x16* codes, const char* x) {
+  dot_four<N, kStride>(sums, codes[i], x + 4 * i);
+  if constexpr (i + 1 < kFours) dot_tokens<kMaxCode, kFours, N, kStride, i + 1>(sums, codes, x);
+}
+
+#else
+
+constexpr int kTokensTogether = 1;
+
+template <int kMaxCode, int kFours, int N, int kStride>
+TM_FN void dot_tokens(I32x16 (&sums)[N], const I32x16* codes, const char* x) {
+  for (int n = 0; n < N; ++n) sums[n] = dot_codes<kMaxCode, kFours>(sums[n], codes, x + n * kStride);
 }
 
 #endif

@@ -106,27 +106,41 @@ TM_FN void load_scales(const char* block, Scales<B>& out) {
   }
 }
 
-// sum += sub-blocks of one unit, of one token. `sums`: that token's, of the unit's first sub-block.
-template <class B, int T>
-TM_FN F32x16 add_unit(F32x16 sum, const I32x16 (&codes)[kUnitFours], const F32x16* scales, const char* x,
-                      const float* x_sums) {
+// A sub-block's sums of N tokens side by side: what they begin with, as the codes have an offset, and their end.
+template <class B, int N, int n = 0>
+TM_FN void begin_ints(I32x16 (&ints)[N], const float* x_sums) {
+  ints[n] = set1_u32(Traits<B>::kOffset != 0 ? bits_from_float(x_sums[n]) : 0);
+  if constexpr (n + 1 < N) begin_ints<B, N, n + 1>(ints, x_sums);
+}
+template <int N, int n = 0>
+TM_FN void close_ints(F32x16* sums, F32x16 scale, const I32x16 (&ints)[N]) {
+  sums[n] = fma(scale, to_float(ints[n]), sums[n]);
+  if constexpr (n + 1 < N) close_ints<N, n + 1>(sums, scale, ints);
+}
+
+// sums += sub-blocks of one unit, of N of T tokens. `x_sums`: the first token's, of the unit's first sub-block.
+template <class B, int T, int N, int s = 0>
+TM_FN void add_unit(F32x16* sums, const I32x16 (&codes)[kUnitFours], const F32x16* scales, const char* x,
+                    const float* x_sums) {
   using Type = Traits<B>;
   constexpr int kFours = kUnitFours / Type::kUnitSubBlocks;
-  for (int s = 0; s < Type::kUnitSubBlocks; ++s) {
-    I32x16 ints = set1_u32(0);
-    if constexpr (Type::kOffset != 0) ints = set1_u32(bits_from_float(x_sums[s * T]));
-    ints = dot_codes<Type::kMaxCode, kFours>(ints, codes + s * kFours, x + 4 * kFours * s);
-    sum = fma(scales[s], to_float(ints), sum);
-  }
-  return sum;
+  I32x16 ints[N];
+  begin_ints<B, N>(ints, x_sums + s * T);
+  dot_tokens<Type::kMaxCode, kFours, N, kUnit>(ints, codes + s * kFours, x + 4 * kFours * s);
+  close_ints<N>(sums, scales[s], ints);
+  if constexpr (s + 1 < Type::kUnitSubBlocks) add_unit<B, T, N, s + 1>(sums, codes, scales, x, x_sums);
 }
+
+template <int T, int t>
+constexpr int kTogether = T - t < kTokensTogether ? T - t : kTokensTogether;
 
 // Token after token: loops would leave the sums in memory.
 template <class B, int T, int t = 0>
 TM_FN void add_units(F32x16 (&sums)[T], const I32x16 (&codes)[kUnitFours], const F32x16* scales, const char* x,
                      const float* x_sums) {
-  sums[t] = add_unit<B, T>(sums[t], codes, scales, x + kUnit * t, x_sums + t);
-  if constexpr (t + 1 < T) add_units<B, T, t + 1>(sums, codes, scales, x, x_sums);
+  constexpr int N = kTogether<T, t>;
+  add_unit<B, T, N>(sums + t, codes, scales, x + kUnit * t, x_sums + t);
+  if constexpr (t + N < T) add_units<B, T, t + N>(sums, codes, scales, x, x_sums);
 }
 
 // total += d_x sum, the minimums taken off; of one token.
@@ -142,19 +156,27 @@ TM_FN F32x16 close_block(const Scales<B>& scales, F32x16 sum, const float* x_sca
   }
   return fma(set1(*x_scale), sum, total);
 }
-template <class B, int T, int t = 0>
-TM_FN void close_blocks(const Scales<B>& scales, const F32x16 (&sums)[T], const Inputs& in, F32x16 (&totals)[T]) {
-  totals[t] = close_block<B, T>(scales, sums[t], in.scales + t, in.sums + t, totals[t]);
-  if constexpr (t + 1 < T) close_blocks<B, T, t + 1>(scales, sums, in, totals);
+template <class B, int T, int N, int n = 0>
+TM_FN void close_blocks(const Scales<B>& scales, const F32x16 (&sums)[N], const Inputs& in, int t, F32x16* totals) {
+  totals[n] = close_block<B, T>(scales, sums[n], in.scales + t + n, in.sums + t + n, totals[n]);
+  if constexpr (n + 1 < N) close_blocks<B, T, N, n + 1>(scales, sums, in, t, totals);
+}
+template <int N, int n = 0>
+TM_FN void clear(F32x16 (&sums)[N]) {
+  sums[n] = set1(0);
+  if constexpr (n + 1 < N) clear<N, n + 1>(sums);
 }
 
 // Blocks of one unit, where a token's sum need not live on.
 template <class B, int T, int t = 0>
 TM_FN void add_block(const Scales<B>& scales, const I32x16 (&codes)[kUnitFours], const Inputs& in,
                      F32x16 (&totals)[T]) {
-  const F32x16 sum = add_unit<B, T>(set1(0), codes, scales.scales, in.x + kUnit * t, in.sums + t);
-  totals[t] = close_block<B, T>(scales, sum, in.scales + t, in.sums + t, totals[t]);
-  if constexpr (t + 1 < T) add_block<B, T, t + 1>(scales, codes, in, totals);
+  constexpr int N = kTogether<T, t>;
+  F32x16 sums[N];
+  clear(sums);
+  add_unit<B, T, N>(sums, codes, scales.scales, in.x + kUnit * t, in.sums + t);
+  close_blocks<B, T, N>(scales, sums, in, t, totals + t);
+  if constexpr (t + N < T) add_block<B, T, t + N>(scales, codes, in, totals);
 }
 
 template <class B, int T>
@@ -169,7 +191,7 @@ TM_FN void multiply_block(const char* block, const Inputs& in, F32x16 (&totals)[
     add_block<B, T>(scales, codes, in, totals);
   } else {
     F32x16 sums[T];
-    for (int t = 0; t < T; ++t) sums[t] = set1(0);
+    clear(sums);
     const char* x = in.x;
     const float* x_sums = in.sums;
 #pragma GCC unroll 1
@@ -180,7 +202,7 @@ TM_FN void multiply_block(const char* block, const Inputs& in, F32x16 (&totals)[
       x += kUnit * T;
       if constexpr (Type::kOffset != 0) x_sums += Type::kUnitSubBlocks * T;
     }
-    close_blocks<B, T>(scales, sums, in, totals);
+    close_blocks<B, T, T>(scales, sums, in, 0, totals);
   }
 }
 
