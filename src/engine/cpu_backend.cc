@@ -32,7 +32,7 @@ class CpuBackend : public Backend {
   MemoryBreakdown weights() const override { return weights_.memory(); }
   void profile(const StepBatch& batch, std::span<const int32_t> rows, int64_t n_blocks) override {
     Buffer blocks(n_blocks * layout_.block_bytes(), "KV cache of the profiling run");
-    forward_.run(batch, {layout_, blocks.data()});
+    forward_.run_first_layer(batch, {layout_, blocks.data()});  // the others take the same scratch
     forward_.logits(rows);
   }
   int64_t activation_bytes() const override { return forward_.activation_high_water_bytes(); }

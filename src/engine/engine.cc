@@ -64,6 +64,7 @@ class LocalEngine : public Engine {
     LocalEngine& engine;
   };
 
+  const double begin_s_ = now_s();
   std::string what_;  // "models/demo in fp8", for messages
   ModelSpec spec_;
   EngineLimits limits_;
@@ -103,6 +104,7 @@ LocalEngine::LocalEngine(const EngineOptions& options)
                                                   budget.utilization, budget.runtime_bytes);
   blocks_that_fit(what_, budget, predicted, limits_, layout_.block_bytes());
 
+  TM_INFO("Reading the config and the tokenizer took {:.2f} s", now_s() - begin_s_);
   malloc_trim(0);  // what parsing the tokenizer took is free, but still resident
   load(options, format);
   const double begin_s = now_s();
@@ -147,6 +149,7 @@ void LocalEngine::load(const EngineOptions& options, const Format& format) {
 }
 
 // The largest step there can be, with as many rows of logits as fit one call: what it takes is what activations need.
+// On the CPU one layer of it takes all of that.
 void LocalEngine::profile() {
   const auto n_rows = static_cast<int32_t>(
       std::min<int64_t>(limits_.max_num_batched_tokens, int64_t{limits_.max_num_seqs} * limits_.max_model_len));
@@ -173,7 +176,7 @@ void LocalEngine::make_pool(const DeviceBudget& budget) {
     TM_INFO("{}", gpu_memory_line(info_.memory, backend_->context_bytes(), backend_->graph_bytes()));
   }
   const int64_t n_blocks = blocks_that_fit(what_, budget, info_.memory, limits_, layout_.block_bytes());
-  memory_user_ = memory_->add_user(n_blocks * layout_.block_bytes());
+  memory_user_ = memory_->add_user(n_blocks * layout_.block_bytes(), *threads_);
   runner_ = backend_->make_runner(*memory_, memory_user_);
   loop_ = std::make_unique<EngineLoop>(
       limits_, n_blocks, generation_limits_,

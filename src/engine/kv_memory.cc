@@ -4,11 +4,11 @@
 
 namespace trimeter {
 
-int KvMemory::add_user(int64_t bytes) {
+int KvMemory::add_user(int64_t bytes, ThreadPool& threads) {
   TM_CHECK(!working_, "the KV memory can't grow under user {} who works in it", last_user_);
   if (bytes > bytes_) {
     bytes_ = 0;
-    data_ = take(bytes);
+    data_ = take(bytes, threads);
     bytes_ = bytes;
     last_user_ = -1;
   }
@@ -22,9 +22,10 @@ std::span<std::byte> KvMemory::of(int user) {
   return {data_, bytes};
 }
 
-std::byte* KvMemory::take(int64_t bytes) {
+std::byte* KvMemory::take(int64_t bytes, ThreadPool& threads) {
   buffer_ = Buffer();
-  buffer_ = Buffer(bytes, "KV cache", true);
+  buffer_ = Buffer(bytes, "KV cache");
+  buffer_.prefault(threads);
   return buffer_.data();
 }
 

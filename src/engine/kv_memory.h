@@ -16,7 +16,7 @@ class KvMemory {
   virtual ~KvMemory() = default;
   // A new user with this many bytes. Growing loses what anybody had in it; not while somebody works.
   // Throws Error(kNoMemory) if the system refuses.
-  int add_user(int64_t bytes);
+  int add_user(int64_t bytes, ThreadPool& threads);
   // `user` starts to work. True if what it left here is lost. Nobody else may be at work.
   bool begin(int user);
   void end(int user);
@@ -27,7 +27,7 @@ class KvMemory {
 
  private:
   // Gives back what there is, so that the two are never there together, and takes this many. A card has its own.
-  virtual std::byte* take(int64_t bytes);
+  virtual std::byte* take(int64_t bytes, ThreadPool& threads);
 
   Buffer buffer_;
   std::byte* data_ = nullptr;

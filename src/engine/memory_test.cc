@@ -55,13 +55,14 @@ TEST(MemoryFit, SaysPerTermWhatIsMissing) {
 }
 
 TEST(KvMemory, GrowsAndTellsWhoseContentIsThere) {
+  ThreadPool threads(2);
   KvMemory memory;
-  const int a = memory.add_user(1000);
+  const int a = memory.add_user(1000, threads);
   EXPECT_TRUE(memory.begin(a)) << "nothing of its own is there yet";
   memory.end(a);
   EXPECT_FALSE(memory.begin(a));
   memory.end(a);
-  const int b = memory.add_user(500);
+  const int b = memory.add_user(500, threads);
   EXPECT_EQ(memory.bytes(), 1000);
   EXPECT_EQ(memory.of(a).size(), 1000u);
   EXPECT_EQ(memory.of(b).size(), 500u) << "its own share, not all that is there";
@@ -71,18 +72,19 @@ TEST(KvMemory, GrowsAndTellsWhoseContentIsThere) {
   memory.end(b);
   EXPECT_TRUE(memory.begin(a)) << "b has written since";
   memory.end(a);
-  memory.add_user(5 << 20);
+  memory.add_user(5 << 20, threads);
   EXPECT_EQ(memory.bytes(), 5 << 20);
   EXPECT_TRUE(memory.begin(a)) << "growing lost it";
 }
 
 TEST(KvMemory, NobodyBeginsOrGrowsWhileAnotherWorks) {
+  ThreadPool threads(1);  // a death test forks
   KvMemory memory;
-  const int a = memory.add_user(1000), b = memory.add_user(1000);
+  const int a = memory.add_user(1000, threads), b = memory.add_user(1000, threads);
   memory.begin(a);
   memory.begin(a);  // goes on with its sequences
   EXPECT_DEATH(memory.begin(b), "user 1 begins while user 0 works");
-  EXPECT_DEATH(memory.add_user(2000), "can't grow");
+  EXPECT_DEATH(memory.add_user(2000, threads), "can't grow");
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ TEST(ResidentMemory, ThePeakIsAtMostATenthAboveTheLedger) {
   const TemporaryDirectory directory;
   const auto pool = std::make_shared<ThreadPool>(2);
   write_synthetic(kShape, 0, directory.path(), *pool, {});
-  for (const char* format : {"bf16", "w8a16", "fp8", "w4a16"}) {
+  for (const char* format : {"bf16", "w8a16", "fp8", "w4a16", "w4a16+lm_head-w8a16", "awq"}) {
     reset_peak();
     const int64_t without_tokenizer = status_bytes("VmRSS");
     std::optional<Tokenizer> tokenizer = open_tokenizer(directory.path());
@@ -67,6 +67,7 @@ TEST(ResidentMemory, ThePeakIsAtMostATenthAboveTheLedger) {
     EngineOptions options;
     options.model = directory.path();
     options.format = format;
+    options.nearest_codes = true;  // calibration holds more
     options.max_num_seqs = 4;
     options.max_num_batched_tokens = 64;
     options.threads = pool;

@@ -1,6 +1,7 @@
 #include "model/float_tensor.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -30,21 +31,25 @@ void encode_all(const float* values, int64_t n, std::byte* data, Encode encode) 
   }
 }
 
-// The largest magnitude of [begin, end); infinity if any value is infinite or NaN.
-float largest_magnitude(const TensorView& tensor, int64_t begin, int64_t end) {
-  float values[kRun];
-  float largest = 0;
-  bool finite = true;
-  for (int64_t at = begin; at < end; at += kRun) {
-    const int64_t n = std::min(kRun, end - at);
-    floats_from(tensor.bytes.data() + at * size_of(tensor.dtype), tensor.dtype, n, values);
-    for (int64_t i = 0; i < n; ++i) {
-      const float magnitude = std::fabs(values[i]);
-      finite &= magnitude <= std::numeric_limits<float>::max();
-      largest = std::max(largest, magnitude);
-    }
+// Without their sign, the bits of floats are ordered as their magnitudes, infinity and then NaN above all others.
+template <class Bits>
+Bits largest_bits(const std::byte* data, int64_t n) {
+  constexpr auto kMagnitude = static_cast<Bits>(std::numeric_limits<Bits>::max() >> 1);
+  Bits largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    Bits bits;
+    std::memcpy(&bits, data + i * int64_t{sizeof bits}, sizeof bits);
+    largest = std::max(largest, static_cast<Bits>(bits & kMagnitude));
   }
-  return finite ? largest : std::numeric_limits<float>::infinity();
+  return largest;
+}
+
+// The largest magnitude of [begin, end); infinity or NaN if any value is.
+float largest_magnitude(const TensorView& tensor, int64_t begin, int64_t end) {
+  const std::byte* data = tensor.bytes.data() + begin * size_of(tensor.dtype);
+  if (tensor.dtype == DType::kF32) return std::bit_cast<float>(largest_bits<uint32_t>(data, end - begin));
+  const uint16_t bits = largest_bits<uint16_t>(data, end - begin);
+  return tensor.dtype == DType::kBF16 ? bf16_to_float(bits) : f16_to_float(bits);
 }
 
 }  // namespace
@@ -81,9 +86,9 @@ void check_floats(const TensorView& tensor, ThreadPool& pool, float limit, std::
     const auto [begin, end] = pool.share(tensor.n_elements(), thread, kRun);
     largest[static_cast<size_t>(thread)] = largest_magnitude(tensor, begin, end);
   });
-  const float found = *std::max_element(largest.begin(), largest.end());
-  if (!std::isfinite(found))
+  if (!std::ranges::all_of(largest, [](float magnitude) { return std::isfinite(magnitude); }))
     throw Error(Errc::kBadFile, "{}: tensor '{}': wanted finite values, got an infinity or NaN", path, tensor.name);
+  const float found = std::ranges::max(largest);
   if (found > limit)
     throw Error(Errc::kUnsupported, "{}: tensor '{}': wanted values up to {}, the largest that {} has, got {}", path,
                 tensor.name, limit, what, found);

@@ -25,7 +25,9 @@ constexpr int64_t kAttentionCallTokens = 16;
 struct Forward::Impl {
   Impl(const ModelWeights& model_weights, const EngineLimits& engine_limits, ThreadPool& thread_pool, Isa kernel_isa);
 
-  void run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv, float* hidden, bool embed);
+  void run_pieces(const StepBatch& batch, const KvView& kv, float* hidden, int n_layers, bool embed);
+  void run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv, float* hidden, int n_layers,
+                 bool embed);
   void locate_rows(const StepBatch& batch, int64_t begin, int64_t end);
   void share_attention();
   void take_inputs(int64_t n_rows);
@@ -214,13 +216,12 @@ void Forward::Impl::run_layer(int index, float* x, Stages&& stages) {
 }
 
 void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end, const KvView& kv_of_step,
-                              float* hidden, bool embed) {
+                              float* hidden, int n_layers, bool embed) {
   kv = kv_of_step;
   locate_rows(batch, begin, end);
   share_attention();
   take_inputs(end - begin);
   float* x = hidden + begin * spec.hidden_size;
-  const auto n_layers = static_cast<int>(weights.layers.size());
   const auto embed_rows = [&](int thread) {
     const auto [first, last] = pool.share(end - begin, thread);
     for (int64_t r = first; r < last; ++r)
@@ -250,25 +251,33 @@ void Forward::Impl::run_piece(const StepBatch& batch, int64_t begin, int64_t end
   });
 }
 
+void Forward::Impl::run_pieces(const StepBatch& batch, const KvView& kv_of_step, float* hidden, int n_layers,
+                               bool embed) {
+  const auto n_rows = static_cast<int64_t>(batch.tokens.size());
+  if (embed) {
+    TM_CHECK(n_rows <= limits.max_num_batched_tokens, "{} rows of {}", n_rows, limits.max_num_batched_tokens);
+    for (const int32_t token : batch.tokens)
+      TM_CHECK(token >= 0 && token < spec.vocab_size, "token {} of {}", token, spec.vocab_size);
+    n_rows_of_step = static_cast<int32_t>(n_rows);
+  }
+  for (int64_t begin = 0; begin < n_rows; begin += sizes.piece_rows)
+    run_piece(batch, begin, std::min(begin + sizes.piece_rows, n_rows), kv_of_step, hidden, n_layers, embed);
+}
+
 Forward::Forward(const ModelWeights& weights, const EngineLimits& limits, ThreadPool& pool, Isa isa)
     : impl_(std::make_unique<Impl>(weights, limits, pool, isa)) {}
 Forward::~Forward() = default;
 
 void Forward::run(const StepBatch& batch, const KvView& kv) {
-  const auto n_rows = static_cast<int64_t>(batch.tokens.size());
-  TM_CHECK(n_rows <= impl_->limits.max_num_batched_tokens, "{} rows of {}", n_rows,
-           impl_->limits.max_num_batched_tokens);
-  for (const int32_t token : batch.tokens)
-    TM_CHECK(token >= 0 && token < impl_->spec.vocab_size, "token {} of {}", token, impl_->spec.vocab_size);
-  for (int64_t begin = 0; begin < n_rows; begin += impl_->sizes.piece_rows)
-    impl_->run_piece(batch, begin, std::min(begin + impl_->sizes.piece_rows, n_rows), kv, impl_->residual, true);
-  impl_->n_rows_of_step = static_cast<int32_t>(n_rows);
+  impl_->run_pieces(batch, kv, impl_->residual, static_cast<int>(impl_->weights.layers.size()), true);
+}
+
+void Forward::run_first_layer(const StepBatch& batch, const KvView& kv) {
+  impl_->run_pieces(batch, kv, impl_->residual, 1, true);
 }
 
 void Forward::run_layers(const StepBatch& batch, const KvView& kv, float* hidden) {
-  const auto n_rows = static_cast<int64_t>(batch.tokens.size());
-  for (int64_t begin = 0; begin < n_rows; begin += impl_->sizes.piece_rows)
-    impl_->run_piece(batch, begin, std::min(begin + impl_->sizes.piece_rows, n_rows), kv, hidden, false);
+  impl_->run_pieces(batch, kv, hidden, static_cast<int>(impl_->weights.layers.size()), false);
 }
 
 std::span<const float> Forward::logits(std::span<const int32_t> rows) {

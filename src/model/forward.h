@@ -31,6 +31,8 @@ class Forward {
 
   // Hidden states of all rows, written to and read from `kv`. At most limits.max_num_batched_tokens rows.
   void run(const StepBatch& batch, const KvView& kv);
+  // As run(), through the first layer alone: takes and touches all scratch that run() does.
+  void run_first_layer(const StepBatch& batch, const KvView& kv);
   // logits[i, vocab] of rows[i] of the last run: at most limits.max_num_seqs rows a call, as many calls as wanted.
   // The result lies in the scratch until the next call.
   std::span<const float> logits(std::span<const int32_t> rows);

@@ -168,13 +168,18 @@ struct LoadTimes {
 LinearWeight load_linear(const Checkpoint& checkpoint, const ModelSpec& spec, const Format& format,
                          const LinearSpec& linear, ThreadPool& pool, LoadTimes& times) {
   const double begin_s = now_s();
+  const auto give_back = [&] {
+    for (const std::string& tensor : linear_tensors(spec, format, linear))
+      if (checkpoint.has(tensor)) release(checkpoint.at(tensor));
+  };
   CanonicalLinear canonical = read_linear(checkpoint, spec, format, linear, pool);
+  // Codes are a copy: without the file's pages the matrix is there twice at most, as floats are while they are packed.
+  if (canonical.weight.dense.empty()) give_back();
   const double read_s = now_s();
   LinearWeight weight = pack(std::move(canonical), pool);
   times.read_s += read_s - begin_s;
   times.pack_s += now_s() - read_s;
-  for (const std::string& tensor : linear_tensors(spec, format, linear))
-    if (checkpoint.has(tensor)) release(checkpoint.at(tensor));
+  give_back();
   return weight;
 }
 

@@ -37,7 +37,7 @@ const MicroTable& micro_table(Isa isa) {
 
 void measure_bandwidth(HardwareProfile& profile, Isa isa) {
   const std::set<int64_t> sizes = working_sets(profile);
-  Buffer memory(*sizes.rbegin(), "bandwidth probe", true);
+  Buffer memory(*sizes.rbegin(), "bandwidth probe");
   std::memset(memory.data(), 1, static_cast<size_t>(memory.size()));
   for (const int threads : thread_counts(profile.threads)) {
     ThreadPool team(threads);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 
 namespace trimeter {
 namespace {
@@ -16,7 +17,7 @@ constexpr int64_t kMapFrom = int64_t{1} << 21;  // a huge page
 
 }  // namespace
 
-Buffer::Buffer(int64_t bytes, const char* what, bool prefault) : size_(bytes) {
+Buffer::Buffer(int64_t bytes, const char* what) : size_(bytes) {
   TM_CHECK(bytes >= 0, "{}: {} bytes", what, bytes);
   if (bytes == 0) return;
   mapped_ = bytes >= kMapFrom;
@@ -30,8 +31,13 @@ Buffer::Buffer(int64_t bytes, const char* what, bool prefault) : size_(bytes) {
     if (data_ == nullptr) throw Error(Errc::kNoMemory, "{}: the system refused {} bytes", what, bytes);
     std::memset(data_, 0, static_cast<size_t>(bytes));
   }
-  if (prefault)
-    for (int64_t i = 0; i < bytes; i += 4096) static_cast<volatile std::byte*>(data_)[i] = std::byte{0};
+}
+
+void Buffer::prefault(ThreadPool& threads) {
+  threads.run([&](int thread) {
+    const auto [begin, end] = threads.share(size_, thread, kMapFrom);
+    if (begin < end) std::memset(data_ + begin, 0, static_cast<size_t>(end - begin));
+  });
 }
 
 Buffer::~Buffer() {

@@ -7,15 +7,19 @@
 
 namespace trimeter {
 
+class ThreadPool;
+
 class Buffer {
  public:
   Buffer() = default;
   // Throws Error(kNoMemory) naming `what` when the system refuses. Large buffers are mapped and ask for huge pages.
-  // prefault: every page is really there on return (a KV pool that is promised must not fail later).
-  explicit Buffer(int64_t bytes, const char* what = "buffer", bool prefault = false);
+  explicit Buffer(int64_t bytes, const char* what = "buffer");
   ~Buffer();
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
+
+  // Zeroes all of it, so that every page is really there: a KV pool that is promised must not fail later.
+  void prefault(ThreadPool& threads);
 
   int64_t size() const { return size_; }  // bytes asked for
   std::byte* data() { return data_; }

@@ -8,7 +8,7 @@ namespace trimeter {
 namespace {
 
 class DeviceKvMemory : public KvMemory {
-  std::byte* take(int64_t bytes) override {
+  std::byte* take(int64_t bytes, ThreadPool&) override {
     buffer_ = cuda::DeviceBuffer();
     buffer_ = cuda::DeviceBuffer(bytes, "KV cache");
     return buffer_.data();
