@@ -7,6 +7,7 @@
 #include "common.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/gpu_scratch.h"
 
 using namespace trimeter;
 using namespace trimeter::cuda;
@@ -606,7 +607,7 @@ void check_attention(DType dtype, int64_t head_dim, int64_t n_kv_heads, int64_t 
   const Device<int32_t> p(step.positions), s(step.seq_of_row), b(step.row_begin);
   const StepView view = view_of(step, p, s, b);
   rope_kv_write(x.get(), n_heads, device_cos.get(), device_sin.get(), view, kv, layer, scale, nullptr);
-  const Device<uint8_t> workspace(attention_workspace_bytes(n_seqs, n_heads, head_dim));
+  const Device<uint8_t> workspace(gpu_attention_workspace_bytes(n_seqs, n_heads, head_dim));
   const Device<float> out(n_rows * n_heads * head_dim);
   attention(x.get(), n_heads, view, kv, layer, scale, out.get(), workspace.get(), nullptr);
   CHECK_CUDA(cudaDeviceSynchronize());

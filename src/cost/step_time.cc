@@ -101,6 +101,16 @@ OpTime StepTimer::elementwise(const OpCost& op) const {
   return roofline(op, bytes / hardware_.read_bandwidth_bytes_per_s(threads_, op.activation_bytes), 0);
 }
 
+// 0 where one launch is all.
+double StepTimer::launching_s(const StepShape& step) const {
+  const auto is_chunk = [](const StepShape::Seq& seq) { return seq.n_new > 1; };
+  const auto n_chunks = std::ranges::count_if(step.seqs, is_chunk);
+  if (!target_.is_gpu() || n_chunks == 0) return 0;
+  const bool mixed = n_chunks < std::ssize(step.seqs);
+  const int64_t launches = kLaunchesPerStep + model_.n_layers * (mixed ? kLaunchesPerMixedLayer : kLaunchesPerLayer);
+  return static_cast<double>(launches) * hardware_.launch_s;
+}
+
 StepTime StepTimer::time(const StepShape& step) const {
   const double working_set =
       static_cast<double>(weights_bytes_) + static_cast<double>(model_.n_layers) * kv_bytes_of_layer(step);
@@ -125,6 +135,7 @@ StepTime StepTimer::time(const StepShape& step) const {
   const double barriers_s = threads_ > 1 ? kBarriersPerLayer * hardware_.barrier_s : 0;
   result.overhead_s =
       hardware_.step_overhead_s + static_cast<double>(model_.n_layers) * (hardware_.layer_overhead_s + barriers_s);
+  result.overhead_s += std::max(0.0, launching_s(step) - (result.seconds + result.overhead_s));
   result.terms[kOverheadTerm] += result.overhead_s;
   result.seconds += result.overhead_s;
   return result;

@@ -5,6 +5,8 @@
 //   attention: max(KV bytes / read bandwidth, kernel time of one thread's (token, KV head) pairs)
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
+// On a card, steps with prompt tokens are launched kernel by kernel, while the card computes what was launched before:
+//   step = max(all of the above, launches * seconds a launch)      (decoding is one launch, of a graph)
 // The working set is all weights and the step's KV cache: a step streams through all of it before it comes back. Rows
 // are shared in panels of kPanelRows and tokens whole, so a thread's share is rounded up.
 #pragma once
@@ -43,6 +45,12 @@ inline constexpr const char* kOverheadTerm = "barriers and overhead";
 // Of forward(): one after each stage whose result another thread's stage reads.
 inline constexpr int kBarriersPerLayer = 10;
 
+// Of a card's forward() (model/cuda/forward.cc), for a step that is no graph: of a layer two norms, four products,
+// rope, attention of prompts, its rounding and the activation; attention of sequences that decode in the same step, and
+// the merging of its splits; beside the layers the copies of a step's inputs and tables, the embedding, and rows, norm,
+// product, choice and tokens of the logits.
+inline constexpr int kLaunchesPerLayer = 10, kLaunchesPerMixedLayer = 12, kLaunchesPerStep = 8;
+
 class StepTimer {
  public:
   // Model and hardware are kept by reference. Throws Error(kBadArgument) if the profile has neither a rate of one of
@@ -56,6 +64,7 @@ class StepTimer {
   OpTime attention(const OpCost& op, double bytes_per_s, const StepShape& step) const;
   OpTime elementwise(const OpCost& op) const;
   double largest_share(int64_t n_units) const;
+  double launching_s(const StepShape& step) const;
 
   const ModelSpec& model_;
   const Format format_;

@@ -129,6 +129,23 @@ TEST(StepTime, FixedCostsPerStepLayerAndBarrier) {
   EXPECT_DOUBLE_EQ(time_of(hardware, kOneToken).terms.at(kElementwiseTerm), 1024);
 }
 
+TEST(StepTime, AStepWithPromptsTakesACardAtLeastItsLaunches) {
+  const ModelSpec spec = example_spec();
+  HardwareProfile hardware = example_hardware();
+  hardware.kind = "cuda";
+  const auto seconds = [&](const std::vector<StepShape::Seq>& seqs) {
+    return StepTimer(spec, format("bf16"), hardware, Target::gpu(90), 1).time({seqs, 1}).seconds;
+  };
+  const double chunk_s = seconds({{.n_new = 8, .n_context = 0}}), decode_s = seconds({{.n_new = 1, .n_context = 8}});
+  hardware.launch_s = 1e-6;  // hides behind the weights
+  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), chunk_s);
+  hardware.launch_s = 1;
+  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), kLaunchesPerStep + kLaunchesPerLayer);
+  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}, {.n_new = 1, .n_context = 8}}),
+                   kLaunchesPerStep + kLaunchesPerMixedLayer);
+  EXPECT_DOUBLE_EQ(seconds({{.n_new = 1, .n_context = 8}}), decode_s);  // a graph
+}
+
 TEST(StepTime, TermsBoundsAndOperationsSumToTheStep) {
   HardwareProfile hardware = example_hardware();
   hardware.kernels = {{"bf16", "scalar", 1, 3e-11, 1e-9, 1e-10, 1}, {"bf16", "scalar", 64, 5e-10, 1e-8, 1e-10, 1}};

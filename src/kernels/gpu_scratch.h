@@ -8,6 +8,8 @@ namespace trimeter {
 inline constexpr int64_t kGpuMatmulCounterBytes = int64_t{64} << 10;
 inline constexpr int64_t kGpuMatmulWorkspaceBytes = int64_t{64} << 20;
 
+// Thread blocks that splits of a context are made for: 4 on each of 132 multiprocessors.
+inline constexpr int64_t kGpuAttentionCtas = 528;
 // attention: of a step of at most n_seqs sequences.
 int64_t gpu_attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim);
 

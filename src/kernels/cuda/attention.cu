@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/attention_args.cuh"
 #include "kernels/cuda/launch.h"
+#include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
 namespace {
@@ -62,8 +63,6 @@ __global__ void attention_plain_kernel(const __grid_constant__ AttentionArgs arg
   }
 }
 
-constexpr int kTargetCtas = 528, kMaxSplits = 64;
-
 }  // namespace
 
 void launch_plain(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
@@ -73,15 +72,16 @@ void launch_plain(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
   check_launch("attention_plain");
 }
 
-int64_t attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim) {
-  return n_heads * std::min(kTargetCtas + n_seqs, kMaxSplits * n_seqs) * (head_dim + 2) * 4;
-}
-
 void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
                float* out, void* workspace, cudaStream_t stream) {
+  attention_prepare(qkv, n_heads, step, kv, layer, scale, out, workspace, {}, stream);
+}
+
+void attention_prepare(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer,
+                       KvScale scale, float* out, void* workspace, const DeviceInput& prepared, cudaStream_t stream) {
   const int64_t n_kv_heads = kv.layout.n_kv_heads, head_dim = kv.layout.head_dim;
-  const int64_t wanted = ceil_div(kTargetCtas, step.n_seqs * n_kv_heads);
-  const int64_t n_splits = std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, 64)), 1, kMaxSplits);
+  const int64_t wanted = ceil_div(kGpuAttentionCtas, step.n_seqs * n_kv_heads);
+  const int64_t n_splits = std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, 64)), 1, kMostSplits);
   AttentionArgs args{};
   args.qkv = qkv;
   args.out = out;
@@ -93,10 +93,23 @@ void attention(const float* qkv, int64_t n_heads, const StepView& step, const Kv
   args.n_splits = static_cast<int>(n_splits);
   args.partial_out = static_cast<float*>(workspace);
   args.partial_stats = args.partial_out + step.n_seqs * n_heads * n_splits * head_dim;
-  if (kv.layout.dtype == DType::kF32 || (head_dim != 64 && head_dim != 128))
-    return launch_plain(args, kv.layout.dtype, stream);
-  launch_decode(args, kv.layout.dtype, stream);
-  if (step.max_rows_per_seq > 1) launch_prefill(args, kv.layout.dtype, stream);
+  const auto prepare_out = [&] {
+    if (prepared.values != nullptr) prepare(out, prepared, stream);
+  };
+  if (kv.layout.dtype == DType::kF32 || (head_dim != 64 && head_dim != 128)) {
+    launch_plain(args, kv.layout.dtype, stream);
+    return prepare_out();
+  }
+  const bool decoding = step.max_rows_per_seq == 1;
+  if (step.any_of_one_row) launch_decode(args, kv.layout.dtype, stream);
+  if (step.any_of_one_row && n_splits > 1) {
+    const bool in_one = decoding && prepared.values != nullptr && can_merge_into(prepared);
+    const DeviceInput f32{.form = InputForm::kF32, .n_tokens = step.n_seqs, .in = n_heads * head_dim, .values = out};
+    launch_merge(args, decode_tile(kv.layout.dtype), in_one ? prepared : f32, stream);
+    if (in_one) return;
+  }
+  if (!decoding) launch_prefill(args, kv.layout.dtype, stream);
+  prepare_out();
 }
 
 }  // namespace trimeter::cuda

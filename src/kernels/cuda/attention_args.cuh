@@ -27,7 +27,14 @@ __device__ __forceinline__ int rows_of(const StepView& step, int seq) {
 
 inline constexpr float kLog2E = 1.4426950408889634f;
 
+inline constexpr int kMostSplits = 64;
+// Tokens that the decode kernel takes at a time: a split is a whole number of these.
+int decode_tile(DType dtype);
+// Without merging splits, if there is more than one.
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream);
+// out: [n_seqs, n_heads * head_dim], of sequences of one row; can_merge_into(out).
+bool can_merge_into(const DeviceInput& out);
+void launch_merge(const AttentionArgs& args, int tile, const DeviceInput& out, cudaStream_t stream);
 void launch_prefill(const AttentionArgs& args, DType dtype, cudaStream_t stream);
 void launch_plain(const AttentionArgs& args, DType dtype, cudaStream_t stream);
 

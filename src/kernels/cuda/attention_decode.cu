@@ -3,7 +3,8 @@
 // memory. For each 16 of them:
 //   scores^T [16 tokens, 8 heads] = K [16, head_dim] q^T,  out^T [head_dim, 8 heads] += V^T [head_dim, 16] weights^T
 // q and the weights are multiplied as two 16-bit floats each, their rounding and what it lost, so that only the cache's
-// own rounding shows. Splits are merged by a second kernel. Traffic: the cache once for every eight heads of a group.
+// own rounding shows. Splits are merged by a second kernel (attention_merge.cu). Traffic: the cache once for every
+// eight heads of a group.
 #include <cmath>
 
 #include "kernels/cuda/attention_args.cuh"
@@ -18,7 +19,7 @@ constexpr int kRingBytes = 24 << 10;  // of a warp: two CTAs fit a multiprocesso
 template <class Kv, int kHeadDim>
 struct Config {
   static constexpr int kElementBytes = sizeof(typename Kv::Element);
-  static constexpr int kRuns = 2 / kElementBytes, kTile = kRun * kRuns;  // of a tile; tokens
+  static constexpr int kRuns = 2 / kElementBytes, kTile = kRun * kRuns;  // of a tile; tokens: decode_tile()
   static constexpr int kRowBytes = kHeadDim * kElementBytes, kRowPieces = kRowBytes / 16;
   static constexpr int kHalfBytes = kTile * kRowBytes;
   static constexpr int kScaleBytes = Kv::kTokenScales ? kTile * 2 : 0;  // of K, and as many of V
@@ -309,28 +310,6 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   }
 }
 
-// One head of one sequence by a CTA of head_dim threads. tile: the decode kernel's tokens.
-__global__ void attention_merge_kernel(const __grid_constant__ AttentionArgs args, int tile) {
-  let_next_start();
-  wait_for_inputs();
-  const int seq = blockIdx.y, head = blockIdx.x, channel = threadIdx.x, head_dim = args.cache.head_dim;
-  if (rows_of(args.step, seq) != 1) return;
-  const int64_t row = args.step.row_begin[seq];
-  const int n_context = args.step.positions[row] + 1, n_tiles = (n_context + tile - 1) / tile;
-  const int tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
-  const int used = n_context > 0 ? (n_tiles + tiles_of_split - 1) / tiles_of_split : 0;
-  const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + head) * args.n_splits;
-  float most = -INFINITY, total = 0, value = 0;
-  for (int s = 0; s < used; s++) most = fmaxf(most, args.partial_stats[2 * (at + s)]);
-#pragma unroll 4
-  for (int s = 0; s < used; s++) {
-    const float keep = exp2f(args.partial_stats[2 * (at + s)] - most);
-    total += keep * args.partial_stats[2 * (at + s) + 1];
-    value += keep * args.partial_out[(at + s) * head_dim + channel];
-  }
-  args.out[(row * args.n_heads + head) * head_dim + channel] = used > 0 ? value / total * args.cache.v_scale : 0.0f;
-}
-
 template <class Kv, int kHeadDim>
 void launch(const AttentionArgs& args, cudaStream_t stream) {
   using C = Config<Kv, kHeadDim>;
@@ -344,12 +323,11 @@ void launch(const AttentionArgs& args, cudaStream_t stream) {
                   static_cast<unsigned>(args.cache.n_kv_heads * ceil_div(args.group, kHeads)),
                   static_cast<unsigned>(args.step.n_seqs));
   launch_overlapped(attention_decode_kernel<Kv, kHeadDim>, grid, 32 * kWarps, C::kSharedBytes, stream, args);
-  if (args.n_splits > 1)
-    launch_overlapped(attention_merge_kernel, dim3(args.n_heads, static_cast<unsigned>(args.step.n_seqs)), kHeadDim, 0,
-                      stream, args, C::kTile);
 }
 
 }  // namespace
+
+int decode_tile(DType dtype) { return dtype == DType::kF8E4M3 || dtype == DType::kI8 ? 2 * kRun : kRun; }
 
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
   with_kv(dtype, [&](auto tag) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace trimeter::cuda {
 
@@ -18,30 +19,47 @@ inline void check_launch(const char* kernel) {
   throw std::runtime_error(std::string("no CUDA kernel for ") + what);
 }
 
-// Launches a kernel that may start before the one ahead of it in the stream is done (compute capability 9.0 and above).
-// Every kernel launched so waits in all CTAs that do anything (ptx.cuh: wait_for_inputs), so that a kernel's end means
-// the end of all before it.
-template <class... Parameters, class... Arguments>
-void launch_overlapped(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, cudaStream_t stream,
-                       Arguments&&... arguments) {
-  static const bool overlap = [] {
+// Compute capability 9.0 and above: kernels that overlap, and clusters of CTAs.
+inline bool has_clusters() {
+  static const bool has = [] {
     int device = 0, major = 0;
     cudaGetDevice(&device);
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
     return major >= 9;
   }();
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  return has;
+}
+
+// Launches a kernel that may start before the one ahead of it in the stream is done (compute capability 9.0 and above).
+// Every kernel launched so waits in all CTAs that do anything (ptx.cuh: wait_for_inputs), so that a kernel's end means
+// the end of all before it. cluster: CTAs of a cluster, along x; more than 1 only where has_clusters().
+template <class... Parameters, class... Arguments>
+void launch_in_clusters(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, int cluster,
+                        cudaStream_t stream, Arguments&&... arguments) {
+  cudaLaunchAttribute attributes[2]{};
+  int n = 0;
+  if (has_clusters()) {
+    attributes[n].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[n++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) {
+    attributes[n].id = cudaLaunchAttributeClusterDimension;
+    attributes[n++].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = overlap ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = static_cast<unsigned>(n);
   if (const cudaError_t status = cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...); status != cudaSuccess)
     throw std::runtime_error(std::string("launch: ") + cudaGetErrorString(status));
+}
+template <class... Parameters, class... Arguments>
+void launch_overlapped(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, cudaStream_t stream,
+                       Arguments&&... arguments) {
+  launch_in_clusters(kernel, grid, threads, shared_bytes, 1, stream, std::forward<Arguments>(arguments)...);
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -55,17 +55,20 @@ struct StepView {
   int64_t table_stride = 0;
   int64_t max_rows_per_seq = 1;  // 1: every sequence has one row, a step of decoding
   int64_t max_context = 0;       // no row's position + 1 is larger
+  bool any_of_one_row = true;    // false: no sequence has one row alone
 };
 
 // Rotates q and k in place and writes k and v to the cache. qkv: [n_rows][(n_heads + 2 * kv_heads) * head_dim].
 void rope_kv_write(float* qkv, int64_t n_heads, const float* cos, const float* sin, const StepView& step,
                    const KvView& kv, int64_t layer, KvScale scale, cudaStream_t stream);
-// out: [n_rows][n_heads * head_dim]. workspace: attention_workspace_bytes(). 16- and 8-bit caches with heads of 64 or
-// 128 channels: split over the context for sequences of one row, in tiles of rows for others, on tensor cores. Any
-// other cache: in f32, without tensor cores.
-int64_t attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim);
+// out: [n_rows][n_heads * head_dim]. workspace: gpu_attention_workspace_bytes() of kernels/gpu_scratch.h. 16- and 8-bit
+// caches with heads of 64 or 128 channels: split over the context for sequences of one row, in tiles of rows for
+// others, on tensor cores. Any other cache: in f32, without tensor cores.
 void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
                float* out, void* workspace, cudaStream_t stream);
+// The same, and prepare() of its output; `out` may be left as it was where one kernel does both.
+void attention_prepare(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer,
+                       KvScale scale, float* out, void* workspace, const DeviceInput& prepared, cudaStream_t stream);
 
 // The largest of each row, the lowest token among equals; -1 where a logit is not finite.
 void argmax(const float* logits, int64_t n_rows, int64_t vocab, int32_t* tokens, cudaStream_t stream);

@@ -24,7 +24,8 @@ struct StreamArgs {
   int k_padded;        // k of a row of w as it lies in memory
   int n_segments;      // ceil(k_padded / segment)
   int stages_per_row;  // units of a row block
-  int units_of_cta, units_left;
+  int share;           // units that a CTA gets at a time: 1, or those of a row block
+  int shares_of_cta, shares_left;
   int scale_stride;    // by block: f32 of a row of blocks
   int n_groups;        // by group
   int group_shift;     // by group: 2^group_shift half segments (32 k's) share a scale; 31: all
@@ -38,8 +39,10 @@ enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4, kI4Zero }
 // (kGroup) or of 32 k's (kSmallGroup).
 enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
 
-// kDeep: the warps share the k's of 16 or 32 rows, which a CTA has alone and whole.
-template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_, bool kDeep_ = false, int kRowTiles_ = 1>
+// kDeep: the warps share the k's of 16 or 32 rows. kResident: the whole input of up to 8 tokens stays in shared memory,
+// for all row blocks of a CTA.
+template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_, bool kDeep_ = false, int kRowTiles_ = 1,
+          bool kResident_ = false>
 struct StreamConfig {
   static constexpr Weights kWeights = kWeights_;
   static constexpr Scaling kScaling = kScaling_;
@@ -58,7 +61,8 @@ struct StreamConfig {
   static constexpr bool kScaledCodes = kByGroup && kTokenTiles_ == 8;
   static constexpr int kPieces = kNibbles ? 1 : kWeights == Weights::kE4M3Wide || kWeights == Weights::kI8Wide ? 2 : 4;
   static constexpr int kWarps = 8, kThreads = 32 * kWarps;
-  static constexpr bool kDeep = kDeep_;
+  static constexpr bool kDeep = kDeep_, kResident = kResident_;
+  static_assert(!kResident || (kDeep && kTokenTiles == 1 && !(kScaling == Scaling::kBlock && kByteInput)));
   static_assert(!kDeep || kTokenTiles <= 2);
   static constexpr int kRowWarps = !kDeep ? kWarps : kTokenTiles == 1 || kNibbles ? 1 : 2;
   static constexpr int kDepthWarps = kWarps / kRowWarps;
@@ -82,7 +86,7 @@ struct StreamConfig {
   static constexpr int kTileBytes = kSegments * kPieces * 512;  // 16 rows of a stage
   static constexpr int kRowPieces = kTileBytes / 256;           // of 16 bytes, of a row; not kI4
   static constexpr int kWeightBytes = kWarps * kRowTiles * kTileBytes;
-  static constexpr int kInputBytes = kStageSegments * kTokens * 128;
+  static constexpr int kInputBytes = kResident ? 0 : kStageSegments * kTokens * 128;
   // By group: a row of scales and one of zero points for each group of a stage. By block: the weight's, then the
   // tokens'.
   static constexpr int kGroupBytes = kRows * 2 + (kZeros ? (kRows / 2 + 15) / 16 * 16 : 0);
@@ -94,7 +98,8 @@ struct StreamConfig {
                                      : kScaling == Scaling::kBlock ? kBlockBytes * kDepthWarps
                                                                    : 0;
   static constexpr int kStageBytes = kWeightBytes + kInputBytes + kScaleBytes;
-  static constexpr int kPartialFloats = kRows * kTokens;  // of a CTA and row block
+  static constexpr int kDepthBytes = (kDepthWarps - 1) * kRows * kTokens * 4;  // behind the ring: sums of all depths
+  static constexpr int kPartialFloats = kRows * kTokens;                       // of a CTA and row block
 };
 
 }  // namespace trimeter::cuda

@@ -8,8 +8,9 @@ namespace trimeter::cuda {
 namespace {
 
 constexpr int kMaxCtas = 320;
-constexpr int kMaxRows = 256;       // of a row block, all configurations
-constexpr int kMinStagesOfCta = 3;  // fewer and filling the ring costs more than another CTA brings
+constexpr int kMaxRows = 256;                 // of a row block, all configurations
+constexpr int kMostResidentBytes = 40 << 10;  // more would leave the ring too little
+constexpr int kMinStagesOfCta = 3;            // fewer and filling the ring costs more than another CTA brings
 
 struct Card {
   int n_multiprocessors = 0;
@@ -28,25 +29,32 @@ const Card& card() {
   return card;
 }
 template <class C>
+int resident_bytes(const StreamArgs& args) {
+  return static_cast<int>(round_up(ceil_div(args.k_padded, C::kSegment), C::kStageSegments)) * args.m * 128;
+}
+template <class C>
 void launch(StreamArgs args, cudaStream_t stream) {
   static_assert(C::kRows <= kMaxRows);
-  static const int stages = [] {
-    const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1280, card().shared_bytes);
-    const int n = std::min(room / C::kStageBytes, C::kMaxStages);
-    cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, n * C::kStageBytes);
-    return n;
+  static const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1280, card().shared_bytes);
+  static const bool raised = [] {
+    cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, room);
+    return true;
   }();
-  if (stages < 2) unsupported("so little shared memory");
-  args.n_stages = stages;
+  static_cast<void>(raised);
   args.n_segments = static_cast<int>(ceil_div(args.k_padded, C::kSegment));
   args.stages_per_row = static_cast<int>(ceil_div(args.n_segments, C::kStageSegments));
-  const int n_units = static_cast<int>(ceil_div(args.n, C::kRows)) * args.stages_per_row;
+  const int beside = C::kDepthBytes + (C::kResident ? resident_bytes<C>(args) : 0);
+  args.n_stages = std::min((room - beside) / C::kStageBytes, C::kMaxStages);
+  if (args.n_stages < 2) unsupported("so little shared memory");
+  const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
+  args.share = C::kDeep ? args.stages_per_row : 1;
+  const int n_shares = n_row_blocks * args.stages_per_row / args.share;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
-  const int ctas = C::kDeep ? n_units / args.stages_per_row : std::clamp(n_units / kMinStagesOfCta, 1, most);
-  args.units_of_cta = n_units / ctas;
-  args.units_left = n_units % ctas;
+  const int ctas = std::clamp(C::kDeep ? n_shares : n_shares / kMinStagesOfCta, 1, most);
+  args.shares_of_cta = n_shares / ctas;
+  args.shares_left = n_shares % ctas;
   launch_overlapped(stream_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
-                    static_cast<size_t>(stages) * C::kStageBytes, stream, args);
+                    static_cast<size_t>(args.n_stages) * C::kStageBytes + beside, stream, args);
 }
 
 // A CTA that has its rows alone has no sums to put together with others, which is what a small weight's time goes to;
@@ -56,7 +64,14 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
   constexpr int kPieces = StreamConfig<kWeights, kScaling, 1>::kPieces;
   constexpr int kTiles = kPieces == 1 ? 2 : 1;  // two of 4 bits share an input fragment
   const bool is_small = args.n <= 8192 && args.k <= 8192;
-  if (args.m <= 8) return launch<StreamConfig<kWeights, kScaling, 1, true, kTiles>>(args, stream);
+  if (args.m <= 8) {
+    using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
+    if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
+      using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
+      if (resident_bytes<Resident>(args) <= kMostResidentBytes) return launch<Resident>(args, stream);
+    }
+    return launch<C>(args, stream);
+  }
   if (args.m <= 16) {
     if (kPieces == 4 || is_small) return launch<StreamConfig<kWeights, kScaling, 2, true, kTiles>>(args, stream);
     if constexpr (kPieces < 4) return launch<StreamConfig<kWeights, kScaling, 2, false, kTiles>>(args, stream);

@@ -8,6 +8,7 @@
 //
 //   units, row block by row block     | 0 1 2 3 4 5 | 6 7 8 9 10 11 | ...
 //   CTAs, an equal share each         | 0 0 0 0 1 1 | 1 1 2 2 2  2  | ...        (stream-K, arXiv:2301.03598)
+//   whole row blocks (kDeep)          | 0 0 0 0 0 0 | 1 1 1 1 1  1  | ...
 //
 // CTAs that share a row block leave their sums in the workspace; the last to arrive adds them in order of k, so that
 // the result depends on the shapes and the number of multiprocessors alone. The ring fills while the kernel before this
@@ -51,6 +52,9 @@ struct StreamKernel {
     return C::kWeights == Weights::kF16 || C::kWeights == Weights::kBF16 ? 2 : 1;
   }
   __device__ char* stage(int slot) const { return shared + slot * C::kStageBytes; }
+  // Behind the ring: the depths' sums, then, if it is resident, the input, [segment][token][128 bytes].
+  __device__ char* depth_sums() const { return stage(args.n_stages); }
+  __device__ char* resident_input(int segment) const { return depth_sums() + C::kDepthBytes + segment * args.m * 128; }
   __device__ int warp_row(int row_block, int tile) const {
     return row_block * C::kRows + (row_warp * C::kRowTiles + tile) * 16;
   }
@@ -141,6 +145,18 @@ struct StreamKernel {
       if (has_input_scale()) cp_async4(to + input_scale_at(), input_scale(next_stage));
     }
   }
+  // All of it, once, by way of registers. Segments that only fill a stage up are zeros.
+  __device__ void fill_resident_input() const {
+    const int n_pieces = args.stages_per_row * C::kStageSegments * args.m * 8;
+    const int row_bytes = args.k * (C::kByteInput ? 1 : 2);
+#pragma unroll 4
+    for (int i = threadIdx.x; i < n_pieces; i += C::kThreads) {
+      const int piece = i % 8, token = i / 8 % args.m, segment = i / 8 / args.m, at = segment * 128 + piece * 16;
+      *reinterpret_cast<uint4*>(resident_input(segment) + input_offset(token, piece)) =
+          at < row_bytes ? *reinterpret_cast<const uint4*>(args.x + static_cast<uint32_t>(token * row_bytes + at))
+                         : make_uint4(0, 0, 0, 0);
+    }
+  }
   // The input of the first stages, by way of registers: all loads are in flight at once.
   __device__ void fill_input(int unit_stage, int filled) const {
     constexpr int kMost = C::kMaxStages - 1;
@@ -213,7 +229,7 @@ struct StreamKernel {
     if (units_to_load > 0) {
       char* to = stage(slot);
       load_weights(to);
-      load_input(to + C::kWeightBytes);
+      if constexpr (!C::kResident) load_input(to + C::kWeightBytes);
       load_weight_scales(to + C::kWeightBytes + C::kInputBytes);
 
       advance();
@@ -232,7 +248,10 @@ struct StreamKernel {
       cp_async_commit();
     }
     wait_for_inputs();
-    fill_input(first_stage, filled);
+    if constexpr (C::kResident)
+      fill_resident_input();
+    else
+      fill_input(first_stage, filled);
   }
 
   // Half c of segment s of a stage: the A fragments of a tile of rows.
@@ -279,7 +298,9 @@ struct StreamKernel {
   __device__ void input_fragments(const char* from, int first, int c, uint32_t (&b)[kTiles][C::kSteps][2]) const {
 #pragma unroll
     for (int t = 0; t < kTiles; t++) {
-      const uint4 piece = *reinterpret_cast<const uint4*>(from + input_offset((first + t) * 8 + g, c * 4 + q));
+      // What follows a resident input's last token is not its own.
+      const int token = C::kResident ? min(g, args.m - 1) : (first + t) * 8 + g;
+      const uint4 piece = *reinterpret_cast<const uint4*>(from + input_offset(token, c * 4 + q));
       const uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
 #pragma unroll
       for (int i = 0; i < 4; i++) {
@@ -333,9 +354,11 @@ struct StreamKernel {
 
   // Half c of segment s of a stage, added to `sums`.
   template <class AnySums>
-  __device__ void multiply_half(const char* from, int s, int c, const Group& group, AnySums& sums,
+  __device__ void multiply_half(const char* from, int unit_stage, int s, int c, const Group& group, AnySums& sums,
                                 float (&input_sums)[4]) const {
-    const char* input = from + C::kWeightBytes + (depth * C::kSegments + s) * C::kTokens * 128;
+    const int segment = depth * C::kSegments + s;  // of the stage
+    const char* input = C::kResident ? resident_input(unit_stage * C::kStageSegments + segment)
+                                     : from + C::kWeightBytes + segment * C::kTokens * 128;
     const char* warp_from = from + warp * (C::kRowTiles * C::kTileBytes);
     uint32_t a[C::kRowTiles][C::kSteps][4];
 #pragma unroll
@@ -366,7 +389,7 @@ struct StreamKernel {
           for (int t = 0; t < kAtOnce; t++) mma(sums[tile][first + t], a[tile][step], b[t][step], Operand{});
     }
   }
-  __device__ void compute(int slot, Sums& sums) const {
+  __device__ void compute(int slot, [[maybe_unused]] int unit_stage, Sums& sums) const {
     const char* from = stage(slot);
     const char* scales = from + C::kWeightBytes + C::kInputBytes;
     constexpr int kHalves = 2 * C::kSegments;
@@ -378,23 +401,25 @@ struct StreamKernel {
         if constexpr (C::kScaledCodes) {
 #pragma unroll
           for (int half = i * C::kGroupHalves; half < (i + 1) * C::kGroupHalves; half++)
-            multiply_half(from, half / 2, half % 2, group, sums, unused);
+            multiply_half(from, unit_stage, half / 2, half % 2, group, sums, unused);
           continue;
         }
         Parts parts = {};
         float input_sums[4] = {};
 #pragma unroll
         for (int half = i * C::kGroupHalves; half < (i + 1) * C::kGroupHalves; half++)
-          multiply_half(from, half / 2, half % 2, group, parts, input_sums);
+          multiply_half(from, unit_stage, half / 2, half % 2, group, parts, input_sums);
         add_scaled(group, parts, input_sums, sums);
       }
     } else if constexpr (C::kScaling == Scaling::kEnd) {
 #pragma unroll
-      for (int half = 0; half < kHalves; half++) multiply_half(from, half / 2, half % 2, Group{}, sums, unused);
+      for (int half = 0; half < kHalves; half++)
+        multiply_half(from, unit_stage, half / 2, half % 2, Group{}, sums, unused);
     } else {
       Parts parts = {};
 #pragma unroll
-      for (int half = 0; half < kHalves; half++) multiply_half(from, half / 2, half % 2, Group{}, parts, unused);
+      for (int half = 0; half < kHalves; half++)
+        multiply_half(from, unit_stage, half / 2, half % 2, Group{}, parts, unused);
       add_block_scaled(scales + depth * C::kBlockBytes, parts, sums);
     }
   }
@@ -418,11 +443,13 @@ struct StreamKernel {
 #pragma unroll
       for (int t = 0; t < C::kTokenTiles; t++) f(tile * C::kTokenTiles + t, sums[tile][t]);
   }
-  // The first units_left CTAs have one unit more.
-  __device__ int first_unit(int cta) const { return cta * args.units_of_cta + min(cta, args.units_left); }
+  // The first shares_left CTAs have one share more.
+  __device__ int first_unit(int cta) const {
+    return (cta * args.shares_of_cta + min(cta, args.shares_left)) * args.share;
+  }
   __device__ int cta_of(int unit) const {
-    const int longer = args.units_left * (args.units_of_cta + 1);
-    return unit < longer ? unit / (args.units_of_cta + 1) : args.units_left + (unit - longer) / args.units_of_cta;
+    const int share = unit / args.share, longer = args.shares_left * (args.shares_of_cta + 1);
+    return share < longer ? share / (args.shares_of_cta + 1) : args.shares_left + (share - longer) / args.shares_of_cta;
   }
   // A CTA has room for two row blocks that it does not finish alone: its first and its last.
   __device__ Sum* partial(int cta, int row_block) const {
@@ -430,19 +457,18 @@ struct StreamKernel {
     return reinterpret_cast<Sum*>(args.partials) + (static_cast<int64_t>(cta) * 2 + !first) * C::kPartialFloats;
   }
 
-  // Adds the sums of all depths into those of depth 0, by way of the ring, which is done with.
+  // Adds the sums of all depths into those of depth 0, by way of shared memory behind the ring.
   __device__ void reduce_depths(Sums& sums) const {
     constexpr int kTiles = C::kRowTiles * C::kTokenTiles, kStride = C::kRowWarps * kTiles * 128;
-    static_assert((C::kDepthWarps - 1) * kStride * 4 <= 2 * C::kStageBytes);
-    Sum* lane_at = reinterpret_cast<Sum*>(shared) + row_warp * kTiles * 128 + lane * 4;
-    __syncthreads();
+    static_assert((C::kDepthWarps - 1) * kStride * 4 == C::kDepthBytes);
+    Sum* lane_at = reinterpret_cast<Sum*>(depth_sums()) + row_warp * kTiles * 128 + lane * 4;
     if (depth > 0)
       each_sum(
           [&](int i, Sum(&v)[4]) {
             *reinterpret_cast<int4*>(lane_at + (depth - 1) * kStride + i * 128) = *reinterpret_cast<const int4*>(v);
           },
           sums);
-    __syncthreads();
+    __syncthreads();  // until the next write there is another: that of the next unit
     if (depth > 0) return;
     each_sum(
         [&](int i, Sum(&v)[4]) {
@@ -560,7 +586,7 @@ struct StreamKernel {
       wait_for_oldest();
       __syncthreads();
       load_next(slot == 0 ? args.n_stages - 1 : slot - 1);
-      compute(slot, sums);
+      compute(slot, args.stages_per_row - left, sums);
       slot = slot + 1 == args.n_stages ? 0 : slot + 1;
       if (--left == 0 || unit + 1 == end) {
         finish(row_block++, sums);

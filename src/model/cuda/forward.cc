@@ -149,7 +149,7 @@ void CudaForward::run(const StepBatch& batch, const KvView& kv) {
   if (logits_of_all_rows_) {
     const std::vector<int64_t> sizes = graph_sizes(limits_);
     const int64_t n_padded = *std::ranges::lower_bound(sizes, n_rows);
-    Graph& graph = graph_for(n_padded, kv);
+    const StepGraph& graph = graph_for(n_padded, kv);
     describe(batch, n_padded);
     upload();
     graph.launch(stream_);
@@ -163,13 +163,18 @@ void CudaForward::run(const StepBatch& batch, const KvView& kv) {
   const auto n_seqs = static_cast<int64_t>(batch.seqs.size());
   describe(batch, n_rows);
   upload();
-  enqueue_layers(view_of(n_rows, n_seqs, max_rows, max_context), kv);
+  StepView view = view_of(n_rows, n_seqs, max_rows, max_context);
+  view.any_of_one_row = std::ranges::any_of(batch.seqs, [](const StepSeq& seq) { return seq.n_rows == 1; });
+  enqueue_embedding(view);
+  enqueue_layers(0, n_layers(), view, kv);
 }
 
-void CudaForward::enqueue_layers(const StepView& step, const KvView& kv) {
+void CudaForward::enqueue_embedding(const StepView& step) {
   embed(weights_.embedding_rows(), dense_dtype(spec_, weights_.format), device_.tokens, step.n_rows, spec_.hidden_size,
         residual_, stream_.get());
-  for (int layer = 0; layer < static_cast<int>(weights_.layers.size()); ++layer) enqueue_layer(layer, step, kv);
+}
+void CudaForward::enqueue_layers(int begin, int end, const StepView& step, const KvView& kv) {
+  for (int layer = begin; layer < end; ++layer) enqueue_layer(layer, step, kv);
 }
 
 DeviceInput CudaForward::input_of(const DeviceLinearWeight& weight, int64_t n_rows) const {
@@ -195,10 +200,9 @@ void CudaForward::enqueue_layer(int index, const StepView& step, const KvView& k
   rms_norm_prepare(residual_, nullptr, layer.input_norm.as<float>(), spec_.rms_norm_eps, x, stream);
   multiply(layer.qkv, x, false, projection_);
   rope_kv_write(projection_, spec_.n_heads, cos_, sin_, step, kv, index, layer.kv_scale, stream);
-  attention(projection_, spec_.n_heads, step, kv, index, layer.kv_scale, attention_,
-            workspace_ + kGpuMatmulCounterBytes, stream);
   x = input_of(layer.attention_out, n);
-  prepare(attention_, x, stream);
+  attention_prepare(projection_, spec_.n_heads, step, kv, index, layer.kv_scale, attention_,
+                    workspace_ + kGpuMatmulCounterBytes, x, stream);
   multiply(layer.attention_out, x, true, residual_);
 
   x = input_of(layer.gate_up, n);
@@ -218,21 +222,30 @@ void CudaForward::enqueue_logits(const int32_t* rows, int64_t n_rows) {
 }
 
 // A graph holds the cache's address: they are recorded anew when it has moved.
-Graph& CudaForward::graph_for(int64_t n_rows, const KvView& kv) {
+CudaForward::StepGraph& CudaForward::graph_for(int64_t n_rows, const KvView& kv) {
   if (graphs_kv_ != kv.blocks) graphs_.clear();
   graphs_kv_ = kv.blocks;
-  Graph& graph = graphs_[n_rows];
-  if (!graph.empty()) return graph;
-  const auto step = [&] {
-    enqueue_layers(view_of(n_rows, n_rows, 1, limits_.max_model_len), kv);
+  StepGraph& graph = graphs_[n_rows];
+  if (!graph.rest.empty()) return graph;
+  // Launching a graph takes the host 0.3 us a kernel or so, a few layers' kernels take the card longer.
+  const int first_layers = std::min(3, n_layers() / 2);
+  const StepView view = view_of(n_rows, n_rows, 1, limits_.max_model_len);
+  const auto first = [&] {
+    enqueue_embedding(view);
+    enqueue_layers(0, first_layers, view, kv);
+  };
+  const auto rest = [&] {
+    enqueue_layers(first_layers, n_layers(), view, kv);
     enqueue_logits(nullptr, n_rows);
   };
   // Once without recording, all rows padding: modules are loaded at a kernel's first launch, which can't be recorded.
   describe({}, n_rows);
   upload();
-  step();
+  first();
+  rest();
   stream_.synchronize();
-  graph.capture(stream_, step);
+  graph.first.capture(stream_, first);
+  graph.rest.capture(stream_, rest);
   return graph;
 }
 

@@ -1,6 +1,6 @@
 // model/forward.h on a card: the same stages, the residual in f32, inputs of linears rounded or quantized by the same
 // formulas. A step is enqueued and not waited for; only logits() and largest() wait, for what they bring to the host.
-// Steps of one row per sequence (decoding) run as graphs, recorded at a few sizes and padded to the next one.
+// Steps of one row per sequence (decoding) run as two graphs, recorded at a few sizes and padded to the next one.
 #pragma once
 #include <map>
 #include <memory>
@@ -36,16 +36,26 @@ class CudaForward {
   };
   Batch batch_in(int32_t* inputs) const;
   bool is_decode(const StepBatch& batch) const;
+  int n_layers() const { return static_cast<int>(weights_.layers.size()); }
   void describe(const StepBatch& batch, int64_t n_padded);
   void upload();
   StepView view_of(int64_t n_rows, int64_t n_seqs, int64_t max_rows_per_seq, int64_t max_context) const;
 
-  void enqueue_layers(const StepView& step, const KvView& kv);
+  void enqueue_embedding(const StepView& step);
+  void enqueue_layers(int begin, int end, const StepView& step, const KvView& kv);
   void enqueue_layer(int index, const StepView& step, const KvView& kv);
   void enqueue_logits(const int32_t* rows, int64_t n_rows);
   DeviceInput input_of(const DeviceLinearWeight& weight, int64_t n_rows) const;
   void multiply(const DeviceLinearWeight& weight, const DeviceInput& x, bool accumulate, float* y);
-  Graph& graph_for(int64_t n_rows, const KvView& kv);
+  // A step in two: the host launches the second part while the card computes the first.
+  struct StepGraph {
+    Graph first, rest;
+    void launch(const Stream& stream) const {
+      first.launch(stream);
+      rest.launch(stream);
+    }
+  };
+  StepGraph& graph_for(int64_t n_rows, const KvView& kv);
   void have_logits(std::span<const int32_t> rows);
 
   const DeviceWeights& weights_;
@@ -61,7 +71,7 @@ class CudaForward {
   PinnedBuffer host_inputs_, host_tables_, host_logits_;
   Event uploaded_;
 
-  std::map<int64_t, Graph> graphs_;  // by the rows they are for
+  std::map<int64_t, StepGraph> graphs_;  // by the rows they are for
   const std::byte* graphs_kv_ = nullptr;
   int64_t graph_bytes_ = 0;
 
