@@ -66,11 +66,16 @@ Document document_of(const HardwareProfile& p, const std::string& kept) {
     kernels.add({{k.scheme}, {std::to_string(k.n_tokens)}, {fmt::format("{:.2f}", 1e-9 / k.seconds_per_weight)}});
   document.sections.push_back({"Kernels, weights in cache", "", {kernels}});
 
-  document.sections.push_back({"Fixed costs",
-                               "",
-                               {Items{{p.kind == "cuda" ? "kernel in a graph" : "barrier", time_text(p.barrier_s)},
-                                      {"layer", time_text(p.layer_overhead_s)},
-                                      {"step", time_text(p.step_overhead_s)}}}});
+  const bool is_gpu = p.kind == "cuda";
+  Items fixed{{is_gpu ? "kernel in a graph" : "barrier", time_text(p.barrier_s)},
+              {"layer", time_text(p.layer_overhead_s)},
+              {"step", time_text(p.step_overhead_s)}};
+  if (is_gpu) {
+    fixed.push_back({"kernel by itself", time_text(p.launch_s)});
+    fixed.push_back({"layer of a step that is no graph", time_text(p.launched_layer_s)});
+    fixed.push_back({"such a step", time_text(p.launched_step_s)});
+  }
+  document.sections.push_back({"Fixed costs", "", {std::move(fixed)}});
   return document;
 }
 

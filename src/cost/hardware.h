@@ -54,8 +54,10 @@ struct HardwareProfile {
   double sampling_seconds_per_logit = 0;  // greedy choice from a row of logits, one thread
   double barrier_s = 0;                   // one barrier of the team; on a card one small kernel of a graph
   double launch_s = 0;                    // on a card: one small kernel outside a graph
-  double step_overhead_s = 0;             // per step, beside what is itemised
-  double layer_overhead_s = 0;            // per layer, beside its barriers
+  // On a card, what the host takes to launch a step that is no graph, and each of its layers.
+  double launched_step_s = 0, launched_layer_s = 0;
+  double step_overhead_s = 0;   // per step, beside what is itemised
+  double layer_overhead_s = 0;  // per layer, beside its barriers
 
   // Bandwidth of `n_threads` over a working set of this size. Interpolated: linear in log(bytes/s) over log(bytes)
   // between measured working sets, linear over threads; constant beyond the ends.

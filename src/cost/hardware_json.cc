@@ -119,6 +119,8 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   profile.sampling_seconds_per_logit = fields.number("sampling_seconds_per_logit", false);
   profile.barrier_s = fields.number("barrier_s", false);
   profile.launch_s = fields.number_or("launch_s", 0);
+  profile.launched_step_s = fields.number_or("launched_step_s", 0);
+  profile.launched_layer_s = fields.number_or("launched_layer_s", 0);
   profile.step_overhead_s = fields.number("step_overhead_s", false);
   profile.layer_overhead_s = fields.number("layer_overhead_s", false);
   return profile;
@@ -160,7 +162,11 @@ std::string to_json(const HardwareProfile& profile) {
   document["elementwise_seconds_per_byte"] = profile.elementwise_seconds_per_byte;
   document["sampling_seconds_per_logit"] = profile.sampling_seconds_per_logit;
   document["barrier_s"] = profile.barrier_s;
-  if (profile.kind == "cuda") document["launch_s"] = profile.launch_s;
+  if (profile.kind == "cuda") {
+    document["launch_s"] = profile.launch_s;
+    document["launched_step_s"] = profile.launched_step_s;
+    document["launched_layer_s"] = profile.launched_layer_s;
+  }
   document["step_overhead_s"] = profile.step_overhead_s;
   document["layer_overhead_s"] = profile.layer_overhead_s;
   return document.dump(2) + "\n";

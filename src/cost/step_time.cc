@@ -103,12 +103,9 @@ OpTime StepTimer::elementwise(const OpCost& op) const {
 
 // 0 where one launch is all.
 double StepTimer::launching_s(const StepShape& step) const {
-  const auto is_chunk = [](const StepShape::Seq& seq) { return seq.n_new > 1; };
-  const auto n_chunks = std::ranges::count_if(step.seqs, is_chunk);
-  if (!target_.is_gpu() || n_chunks == 0) return 0;
-  const bool mixed = n_chunks < std::ssize(step.seqs);
-  const int64_t launches = kLaunchesPerStep + model_.n_layers * (mixed ? kLaunchesPerMixedLayer : kLaunchesPerLayer);
-  return static_cast<double>(launches) * hardware_.launch_s;
+  const bool is_graph = std::ranges::all_of(step.seqs, [](const StepShape::Seq& seq) { return seq.n_new == 1; });
+  if (!target_.is_gpu() || is_graph) return 0;
+  return hardware_.launched_step_s + static_cast<double>(model_.n_layers) * hardware_.launched_layer_s;
 }
 
 StepTime StepTimer::time(const StepShape& step) const {

@@ -6,7 +6,7 @@
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
 // On a card, steps with prompt tokens are launched kernel by kernel, while the card computes what was launched before:
-//   step = max(all of the above, launches * seconds a launch)      (decoding is one launch, of a graph)
+//   step = max(all of the above, launched step + layers * launched layer)      (decoding is a graph, launched as one)
 // The working set is all weights and the step's KV cache: a step streams through all of it before it comes back. Rows
 // are shared in panels of kPanelRows and tokens whole, so a thread's share is rounded up.
 #pragma once
@@ -44,12 +44,6 @@ inline constexpr const char* kOverheadTerm = "barriers and overhead";
 
 // Of forward(): one after each stage whose result another thread's stage reads.
 inline constexpr int kBarriersPerLayer = 10;
-
-// Of a card's forward() (model/cuda/forward.cc), for a step that is no graph: of a layer two norms, four products,
-// rope, attention of prompts, its rounding and the activation; attention of sequences that decode in the same step, and
-// the merging of its splits; beside the layers the copies of a step's inputs and tables, the embedding, and rows, norm,
-// product, choice and tokens of the logits.
-inline constexpr int kLaunchesPerLayer = 10, kLaunchesPerMixedLayer = 12, kLaunchesPerStep = 8;
 
 class StepTimer {
  public:

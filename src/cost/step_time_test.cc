@@ -137,12 +137,11 @@ TEST(StepTime, AStepWithPromptsTakesACardAtLeastItsLaunches) {
     return StepTimer(spec, format("bf16"), hardware, Target::gpu(90), 1).time({seqs, 1}).seconds;
   };
   const double chunk_s = seconds({{.n_new = 8, .n_context = 0}}), decode_s = seconds({{.n_new = 1, .n_context = 8}});
-  hardware.launch_s = 1e-6;  // hides behind the weights
+  hardware.launched_layer_s = chunk_s / 2;  // hides behind the weights
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), chunk_s);
-  hardware.launch_s = 1;
-  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), kLaunchesPerStep + kLaunchesPerLayer);
-  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}, {.n_new = 1, .n_context = 8}}),
-                   kLaunchesPerStep + kLaunchesPerMixedLayer);
+  hardware.launched_step_s = 3;
+  hardware.launched_layer_s = 2;
+  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}, {.n_new = 1, .n_context = 8}}), 5);
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 1, .n_context = 8}}), decode_s);  // a graph
 }
 

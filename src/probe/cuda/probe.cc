@@ -87,28 +87,35 @@ class Problem {
     x_.scales = scales_.as<float>();
     std::vector<float> inputs(static_cast<size_t>(kMostTokens * shape.in));
     for (float& v : inputs) v = static_cast<float>(random() % 2001) / 1000 - 1;
-    const DeviceBuffer f32(std::ssize(inputs) * int64_t{sizeof(float)}, "product probe");
-    TM_CUDA_CHECK(cudaMemcpyAsync(f32.data(), inputs.data(), static_cast<size_t>(f32.size()), cudaMemcpyHostToDevice,
+    f32_ = DeviceBuffer(std::ssize(inputs) * int64_t{sizeof(float)}, "product probe");
+    bf16_ = DeviceBuffer(std::ssize(inputs) * 2, "product probe");
+    TM_CUDA_CHECK(cudaMemcpyAsync(f32_.data(), inputs.data(), static_cast<size_t>(f32_.size()), cudaMemcpyHostToDevice,
                                   stream.get()));
     TM_CUDA_CHECK(cudaMemsetAsync(workspace_.data(), 0, kGpuMatmulCounterBytes, stream.get()));
-    prepare(f32.as<float>(), x_, stream.get());
     stream.synchronize();
   }
-  // Of one product with a matrix that is in no cache.
+  // Of one product with a matrix that is in no cache, and of preparing its input as far as that takes longer than
+  // rounding it to bf16: between kernels that wait for each other, as in a model. Back to back with others of its kind
+  // a product's start hides behind the end of the one before.
   double seconds(int64_t n_tokens) {
-    DeviceInput x = x_;
+    DeviceInput x = x_, rounded{.form = InputForm::kBF16, .n_tokens = n_tokens, .in = x_.in, .values = bf16_.data()};
     x.n_tokens = n_tokens;
+    const double rounding = graph_seconds(stream_, [&] {
+      for (size_t i = 0; i < copies_.size(); ++i) prepare(f32_.as<float>(), rounded, stream_.get());
+    });
     const double all = graph_seconds(stream_, [&] {
-      for (const auto& copy : copies_)
+      for (const auto& copy : copies_) {
+        prepare(f32_.as<float>(), x, stream_.get());
         copy->multiply(x, nullptr, false, y_.as<float>(), copy->shape().out, workspace_.data(), workspace_.size(),
                        stream_.get());
+      }
     });
-    return all / static_cast<double>(copies_.size());
+    return std::max(all - rounding, all / 2) / static_cast<double>(copies_.size());
   }
 
  private:
   const Stream& stream_;
-  DeviceBuffer workspace_, y_, values_, scales_;
+  DeviceBuffer workspace_, y_, values_, scales_, f32_, bf16_;
   std::vector<std::unique_ptr<DeviceLinear>> copies_;
   DeviceInput x_;
 };
@@ -172,9 +179,10 @@ double attention_seconds(DType dtype, int64_t n_seqs, int64_t n_new, int64_t n_c
   });
 }
 
-// A chunk of a prompt says what a query costs, decoding what the cache costs beside it.
+// A chunk of a prompt says what a query costs, decoding with a long context what the cache costs beside it, and with a
+// short one what each sequence costs, however short.
 void measure_attention(HardwareProfile& profile, const Stream& stream) {
-  constexpr int64_t kChunk = 2048, kSeqs = 32, kContext = 4096;
+  constexpr int64_t kChunk = 2048, kSeqs = 32, kContext = 4096, kManySeqs = 128, kShortContext = 128;
   constexpr double kChunkPairs = 0.5 * kChunk * (kChunk + 1), kDecodePairs = 1.0 * kSeqs * (kContext + 1);
   profile.attention_seconds_per_query_element =
       attention_seconds(DType::kBF16, 1, kChunk, 0, stream) / (kChunkPairs * kHeads * kHeadDim);
@@ -184,6 +192,12 @@ void measure_attention(HardwareProfile& profile, const Stream& stream) {
     profile.attention_seconds_per_kv_element[std::string(name(dtype))] =
         std::max(0.0, per_element - kHeads / kKvHeads * profile.attention_seconds_per_query_element);
   }
+  const double elements_s = (kShortContext + 1) * kHeadDim *
+                            (profile.attention_seconds_per_kv_element.at(std::string(name(DType::kBF16))) +
+                             kHeads / kKvHeads * profile.attention_seconds_per_query_element);
+  const double short_s = attention_seconds(DType::kBF16, kManySeqs, 1, kShortContext, stream) -
+                         attention_seconds(DType::kBF16, 1, 1, kShortContext, stream);
+  profile.attention_seconds_per_call = std::max(0.0, short_s / ((kManySeqs - 1) * kKvHeads) - elements_s);
 }
 
 void measure_sampling(HardwareProfile& profile, const Stream& stream) {
@@ -251,31 +265,49 @@ class RandomWeights {
 };
 
 // As the engine steps: enqueue, wait for the tokens. As many sequences and heads as a small model has, so that kernels
-// are no shorter than there.
+// are no shorter than there, and long enough sequences that their context is split. tokens: of each sequence; more than
+// one is a prompt, and no graph.
 constexpr int kTinySeqs = 16;
-double tiny_step_s(int64_t n_layers, int compute_capability, const Stream& stream) {
+double tiny_step_s(int64_t n_layers, int32_t tokens, int compute_capability, const Stream& stream) {
   constexpr int kSteps = 200;
   const Format baseline = format("bf16");
   const ModelSpec spec = tiny_spec(n_layers, kTinySeqs);
   const RandomWeights weights(spec, baseline, compute_capability, stream);
   const EngineLimits limits{
-      .max_model_len = 16, .max_num_seqs = kTinySeqs, .max_num_batched_tokens = kTinySeqs, .block_size = 16};
+      .max_model_len = 1024, .max_num_seqs = kTinySeqs, .max_num_batched_tokens = kTinySeqs * tokens, .block_size = 16};
   CudaForward forward(weights.get(), limits);
   const KvLayout layout = kv_layout(spec, baseline, limits.block_size);
   const DeviceBuffer blocks(kTinySeqs * layout.block_bytes(), "overhead probe");
-  const std::vector<int32_t> tokens(kTinySeqs, 1);
-  std::vector<int32_t> rows(kTinySeqs);
-  std::iota(rows.begin(), rows.end(), 0);
+  const std::vector<int32_t> ones(static_cast<size_t>(kTinySeqs * tokens), 1);
+  std::vector<int32_t> tables(kTinySeqs), last_rows;
+  std::iota(tables.begin(), tables.end(), 0);
   std::vector<StepSeq> seqs;
-  for (int32_t i = 0; i < kTinySeqs; ++i) seqs.push_back({i, 1, 0, &rows[static_cast<size_t>(i)]});
+  for (int32_t i = 0; i < kTinySeqs; ++i) {
+    seqs.push_back({i * tokens, tokens, 0, &tables[static_cast<size_t>(i)]});
+    last_rows.push_back((i + 1) * tokens - 1);
+  }
   std::vector<double> seconds;
   for (int step = 0; step < kSteps; ++step) {
     const double begin = now_s();
-    forward.run({tokens, seqs}, {layout, blocks.data()});
-    forward.largest(rows);
+    forward.run({ones, seqs}, {layout, blocks.data()});
+    forward.largest(last_rows);
     seconds.push_back(now_s() - begin);
   }
   return median(seconds);
+}
+
+void measure_fixed_costs(HardwareProfile& profile, int compute_capability, const Stream& stream) {
+  constexpr int kFew = FixedCosts::kFewLayers, kMany = FixedCosts::kManyLayers;
+  const auto step_s = [&](int n_layers, int32_t tokens) {
+    return tiny_step_s(n_layers, tokens, compute_capability, stream);
+  };
+  solve_overheads(profile,
+                  {.barrier_s = profile.barrier_s, .few_layers_s = step_s(kFew, 1), .many_layers_s = step_s(kMany, 1)},
+                  Target::gpu(compute_capability), kTinySeqs);
+  constexpr int32_t kPromptTokens = 8;  // of each: more than products of few tokens take
+  const double few_s = step_s(kFew, kPromptTokens), many_s = step_s(kMany, kPromptTokens);
+  profile.launched_layer_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
+  profile.launched_step_s = std::max(0.0, few_s - kFew * profile.launched_layer_s);
 }
 
 }  // namespace
@@ -306,13 +338,7 @@ HardwareProfile measure_gpu(const std::vector<std::string>& schemes, const Probe
   part("attention", [&] { measure_attention(profile, stream); });
   part("sampling", [&] { measure_sampling(profile, stream); });
   part("launches", [&] { measure_launches(profile, stream); });
-  part("fixed costs", [&] {
-    solve_overheads(profile,
-                    {.barrier_s = profile.barrier_s,
-                     .few_layers_s = tiny_step_s(FixedCosts::kFewLayers, gpu.compute_capability, stream),
-                     .many_layers_s = tiny_step_s(FixedCosts::kManyLayers, gpu.compute_capability, stream)},
-                    Target::gpu(gpu.compute_capability), kTinySeqs);
-  });
+  part("fixed costs", [&] { measure_fixed_costs(profile, gpu.compute_capability, stream); });
   if (on_progress) on_progress("", total, total);
   return profile;
 }
