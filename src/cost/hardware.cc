@@ -42,6 +42,15 @@ double HardwareProfile::read_bandwidth_bytes_per_s(int n_threads, int64_t workin
   return on_polyline(curve, n_threads);
 }
 
+double HardwareProfile::layer_overhead_s_of(int64_t n_rows) const {
+  if (layer_overheads.empty()) return layer_overhead_s;
+  std::vector<std::pair<double, double>> curve;
+  for (const LayerOverhead& point : layer_overheads)
+    curve.emplace_back(static_cast<double>(point.n_rows), point.seconds);
+  std::sort(curve.begin(), curve.end());
+  return on_polyline(curve, static_cast<double>(n_rows));
+}
+
 HardwareProfile::Rate HardwareProfile::kernel_rate(std::string_view scheme, std::string_view wanted_isa,
                                                    int64_t n_tokens) const {
   std::vector<const KernelRate*> points;

@@ -33,6 +33,11 @@ struct KernelRate {
   double seconds_per_call = 0;  // on a card, beside the multiplying: what a launch takes that grows with nothing
 };
 
+struct LayerOverhead {
+  int64_t n_rows = 1;
+  double seconds = 0;
+};
+
 struct HardwareProfile {
   static constexpr int kSchema = 1;
   std::string name, kind = "cpu", source = "measured";  // or "datasheet"
@@ -57,11 +62,15 @@ struct HardwareProfile {
   // On a card, what the host takes to launch a step that is no graph, and each of its layers.
   double launched_step_s = 0, launched_layer_s = 0;
   double step_overhead_s = 0;   // per step, beside what is itemised
-  double layer_overhead_s = 0;  // per layer, beside its barriers
+  double layer_overhead_s = 0;  // per layer, beside its barriers; on a card of 16 rows
+  // On a card, the same by a step's rows: what kernels take to start and to wait for each other.
+  std::vector<LayerOverhead> layer_overheads;
 
   // Bandwidth of `n_threads` over a working set of this size. Interpolated: linear in log(bytes/s) over log(bytes)
   // between measured working sets, linear over threads; constant beyond the ends.
   double read_bandwidth_bytes_per_s(int n_threads, int64_t working_set_bytes) const;
+  // By rows, linear between those measured, constant beyond; layer_overhead_s if there are none.
+  double layer_overhead_s_of(int64_t n_rows) const;
   // The rate at n_tokens: linear in n_tokens between measured points; beyond the last, times are proportional to it.
   // `found` is false where the profile has no rate of this scheme on this ISA.
   struct Rate {

@@ -37,9 +37,8 @@ class Fields {
       fail(place(key), positive ? "a number above 0" : "a number, 0 or more", value);
     return x;
   }
-  double number_or(const std::string& key, double otherwise) const {
-    return object_.contains(key) ? number(key, false) : otherwise;
-  }
+  bool has(const std::string& key) const { return object_.contains(key); }
+  double number_or(const std::string& key, double otherwise) const { return has(key) ? number(key, false) : otherwise; }
   Fields object(const std::string& key) const { return {at(key), file_, place(key)}; }
   std::vector<Fields> objects(const std::string& key, size_t at_least) const {
     const json& value = at(key);
@@ -121,6 +120,9 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   profile.launch_s = fields.number_or("launch_s", 0);
   profile.launched_step_s = fields.number_or("launched_step_s", 0);
   profile.launched_layer_s = fields.number_or("launched_layer_s", 0);
+  if (fields.has("layer_overheads"))
+    for (const Fields& point : fields.objects("layer_overheads", 0))
+      profile.layer_overheads.push_back({point.integer("n_rows", 1), point.number("seconds", false)});
   profile.step_overhead_s = fields.number("step_overhead_s", false);
   profile.layer_overhead_s = fields.number("layer_overhead_s", false);
   return profile;
@@ -166,6 +168,9 @@ std::string to_json(const HardwareProfile& profile) {
     document["launch_s"] = profile.launch_s;
     document["launched_step_s"] = profile.launched_step_s;
     document["launched_layer_s"] = profile.launched_layer_s;
+    document["layer_overheads"] = json::array();
+    for (const LayerOverhead& point : profile.layer_overheads)
+      document["layer_overheads"].push_back({{"n_rows", point.n_rows}, {"seconds", point.seconds}});
   }
   document["step_overhead_s"] = profile.step_overhead_s;
   document["layer_overhead_s"] = profile.layer_overhead_s;

@@ -53,6 +53,19 @@ TEST(Hardware, BandwidthIsLinearOverThreadsAndFlatBeyondWhatWasMeasured) {
   EXPECT_NEAR(profile.read_bandwidth_bytes_per_s(3, 64 * kMiB), 25e9, 1);
 }
 
+TEST(Hardware, ACardsLayersHaveAnOverheadByRows) {
+  HardwareProfile profile = sample_profile();
+  EXPECT_EQ(profile.layer_overhead_s_of(64), 3e-6);
+  profile.kind = "cuda";
+  profile.layer_overheads = {{16, 2e-5}, {1, 1e-5}};
+  profile.launched_layer_s = 4e-5;
+  const HardwareProfile back = hardware_profile_from_json(to_json(profile), "file");
+  EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(1), 1e-5);
+  EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(4), 1.2e-5);
+  EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(100), 2e-5);
+  EXPECT_DOUBLE_EQ(back.launched_layer_s, 4e-5);
+}
+
 TEST(Hardware, KernelRatesInterpolateAndGrowBeyondTheLast) {
   const HardwareProfile profile = sample_profile();
   const auto middle = profile.kernel_rate("bf16", "avx2", 3);

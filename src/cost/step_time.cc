@@ -130,8 +130,10 @@ StepTime StepTimer::time(const StepShape& step) const {
       static_cast<double>(step.n_logit_rows * model_.vocab_size) * hardware_.sampling_seconds_per_logit;
   add(result, {"sampling", 1, sampling_s, 0, sampling_s}, kElementwiseTerm, kElementwiseTerm);
   const double barriers_s = threads_ > 1 ? kBarriersPerLayer * hardware_.barrier_s : 0;
-  result.overhead_s =
-      hardware_.step_overhead_s + static_cast<double>(model_.n_layers) * (hardware_.layer_overhead_s + barriers_s);
+  int64_t n_rows = 0;
+  for (const StepShape::Seq& seq : step.seqs) n_rows += seq.n_new;
+  result.overhead_s = hardware_.step_overhead_s +
+                      static_cast<double>(model_.n_layers) * (hardware_.layer_overhead_s_of(n_rows) + barriers_s);
   result.overhead_s += std::max(0.0, launching_s(step) - (result.seconds + result.overhead_s));
   result.terms[kOverheadTerm] += result.overhead_s;
   result.seconds += result.overhead_s;

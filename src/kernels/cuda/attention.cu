@@ -80,7 +80,11 @@ void attention(const float* qkv, int64_t n_heads, const StepView& step, const Kv
 void attention_prepare(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer,
                        KvScale scale, float* out, void* workspace, const DeviceInput& prepared, cudaStream_t stream) {
   const int64_t n_kv_heads = kv.layout.n_kv_heads, head_dim = kv.layout.head_dim;
-  const int64_t wanted = ceil_div(kGpuAttentionCtas, step.n_seqs * n_kv_heads);
+  // One wave of CTAs while it is the splits that fill the card; more where contexts of different lengths should even
+  // out.
+  const int64_t pairs = step.n_seqs * n_kv_heads;
+  const int64_t wanted =
+      4 * pairs < kGpuAttentionCtas ? kGpuAttentionCtas / 2 / pairs : ceil_div(kGpuAttentionCtas, pairs);
   const int64_t n_splits = std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, 64)), 1, kMostSplits);
   AttentionArgs args{};
   args.qkv = qkv;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/gpu.h"
 #include "base/stats.h"
+#include "cost/step_time.h"
 #include "kernels/gpu_scratch.h"
 #include "model/cuda/forward.h"
 #include "probe/build_id.h"
@@ -264,27 +265,31 @@ class RandomWeights {
   DeviceWeights weights_;
 };
 
-// As the engine steps: enqueue, wait for the tokens. As many sequences and heads as a small model has, so that kernels
-// are no shorter than there, and long enough sequences that their context is split. tokens: of each sequence; more than
-// one is a prompt, and no graph.
-constexpr int kTinySeqs = 16;
-double tiny_step_s(int64_t n_layers, int32_t tokens, int compute_capability, const Stream& stream) {
-  constexpr int kSteps = 200;
-  const Format baseline = format("bf16");
-  const ModelSpec spec = tiny_spec(n_layers, kTinySeqs);
-  const RandomWeights weights(spec, baseline, compute_capability, stream);
-  const EngineLimits limits{
-      .max_model_len = 1024, .max_num_seqs = kTinySeqs, .max_num_batched_tokens = kTinySeqs * tokens, .block_size = 16};
-  CudaForward forward(weights.get(), limits);
-  const KvLayout layout = kv_layout(spec, baseline, limits.block_size);
-  const DeviceBuffer blocks(kTinySeqs * layout.block_bytes(), "overhead probe");
-  const std::vector<int32_t> ones(static_cast<size_t>(kTinySeqs * tokens), 1);
-  std::vector<int32_t> tables(kTinySeqs), last_rows;
+// A model whose products and contexts are large enough that their measured rates hold, and its steps as the engine's:
+// enqueue, wait for the tokens.
+constexpr int kMostSeqs = 256, kContext = 128, kOverheadBlock = 16;
+ModelSpec overhead_spec(int64_t n_layers) {
+  ModelSpec spec = tiny_spec(n_layers, 1);
+  spec.hidden_size = 2048;
+  spec.intermediate_size = 8192;
+  spec.n_heads = 16;
+  spec.n_kv_heads = 4;
+  spec.head_dim = 128;
+  return spec;
+}
+double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32_t n_new, int32_t n_context) {
+  constexpr int kSteps = 100;
+  const KvLayout layout = kv_layout(spec, format("bf16"), kOverheadBlock);
+  const int32_t blocks_of_seq = (n_context + n_new + kOverheadBlock - 1) / kOverheadBlock;
+  const DeviceBuffer blocks(n_seqs * blocks_of_seq * layout.block_bytes(), "overhead probe");
+  TM_CUDA_CHECK(cudaMemset(blocks.data(), 0x3c, static_cast<size_t>(blocks.size())));
+  const std::vector<int32_t> ones(static_cast<size_t>(n_seqs * n_new), 1);
+  std::vector<int32_t> tables(static_cast<size_t>(n_seqs * blocks_of_seq)), last_rows;
   std::iota(tables.begin(), tables.end(), 0);
   std::vector<StepSeq> seqs;
-  for (int32_t i = 0; i < kTinySeqs; ++i) {
-    seqs.push_back({i * tokens, tokens, 0, &tables[static_cast<size_t>(i)]});
-    last_rows.push_back((i + 1) * tokens - 1);
+  for (int32_t i = 0; i < n_seqs; ++i) {
+    seqs.push_back({i * n_new, n_new, n_context, &tables[static_cast<size_t>(i * blocks_of_seq)]});
+    last_rows.push_back((i + 1) * n_new - 1);
   }
   std::vector<double> seconds;
   for (int step = 0; step < kSteps; ++step) {
@@ -298,14 +303,43 @@ double tiny_step_s(int64_t n_layers, int32_t tokens, int compute_capability, con
 
 void measure_fixed_costs(HardwareProfile& profile, int compute_capability, const Stream& stream) {
   constexpr int kFew = FixedCosts::kFewLayers, kMany = FixedCosts::kManyLayers;
-  const auto step_s = [&](int n_layers, int32_t tokens) {
-    return tiny_step_s(n_layers, tokens, compute_capability, stream);
+  constexpr int kPromptTokens = 32;  // of each of 16 prompts
+  const Format baseline = format("bf16");
+  const Target target = Target::gpu(compute_capability);
+  const EngineLimits limits{.max_model_len = 1024,
+                            .max_num_seqs = kMostSeqs,
+                            .max_num_batched_tokens = 16 * kPromptTokens,
+                            .block_size = kOverheadBlock};
+  struct Models {
+    ModelSpec spec;
+    RandomWeights weights;
+    CudaForward forward;
+    Models(const ModelSpec& s, const Format& f, int c, const Stream& on, const EngineLimits& l)
+        : spec(s), weights(s, f, c, on), forward(weights.get(), l) {}
   };
-  solve_overheads(profile,
-                  {.barrier_s = profile.barrier_s, .few_layers_s = step_s(kFew, 1), .many_layers_s = step_s(kMany, 1)},
-                  Target::gpu(compute_capability), kTinySeqs);
-  constexpr int32_t kPromptTokens = 8;  // of each: more than products of few tokens take
-  const double few_s = step_s(kFew, kPromptTokens), many_s = step_s(kMany, kPromptTokens);
+  Models few(overhead_spec(kFew), baseline, compute_capability, stream, limits),
+      many(overhead_spec(kMany), baseline, compute_capability, stream, limits);
+  HardwareProfile itemised = profile;
+  itemised.step_overhead_s = itemised.layer_overhead_s = itemised.sampling_seconds_per_logit = 0;
+  const auto beside = [&](Models& model, int32_t n_seqs) {
+    StepShape shape{.seqs = {}, .n_logit_rows = n_seqs};
+    shape.seqs.assign(static_cast<size_t>(n_seqs), {.n_new = 1, .n_context = kContext});
+    return step_s(model.forward, model.spec, n_seqs, 1, kContext) -
+           StepTimer(model.spec, baseline, itemised, target, profile.threads).time(shape).seconds;
+  };
+  for (const int32_t n_seqs : {1, 4, 16, 64, kMostSeqs}) {
+    const double few_s = beside(few, n_seqs), many_s = beside(many, n_seqs);
+    const double layer_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
+    profile.layer_overheads.push_back({n_seqs, layer_s});
+    if (n_seqs != 16) continue;
+    profile.layer_overhead_s = layer_s;
+    profile.step_overhead_s = std::max(0.0, few_s - kFew * layer_s);
+  }
+  // Of a model so small that launching it takes longer than computing it.
+  Models few_tiny(tiny_spec(kFew, 16), baseline, compute_capability, stream, limits),
+      many_tiny(tiny_spec(kMany, 16), baseline, compute_capability, stream, limits);
+  const double few_s = step_s(few_tiny.forward, few_tiny.spec, 16, kPromptTokens, 0),
+               many_s = step_s(many_tiny.forward, many_tiny.spec, 16, kPromptTokens, 0);
   profile.launched_layer_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
   profile.launched_step_s = std::max(0.0, few_s - kFew * profile.launched_layer_s);
 }
