@@ -50,10 +50,10 @@ void invert_block(double* m, int64_t n, int64_t begin, int64_t end) {
   double row[kBlock];
   for (int64_t i = end - 1; i >= begin; --i) {
     double* out = m + i * n;
-    std::copy(out + i + 1, out + end, row + i + 1 - begin);
+    std::copy(out + i + 1, out + end, row + (i + 1 - begin));
     out[i] = 1;
     std::fill(out + i + 1, out + end, 0.0);
-    subtract_products(out + i + 1, end - i - 1, row + i + 1 - begin, m + (i + 1) * n + i + 1, n, end - i - 1);
+    subtract_products(out + i + 1, end - i - 1, row + (i + 1 - begin), m + (i + 1) * n + i + 1, n, end - i - 1);
   }
 }
 
