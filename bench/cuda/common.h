@@ -74,3 +74,6 @@ inline float bf16_value(uint16_t bits) {
   return value;
 }
 inline uint16_t bf16_bits(float value) { return __bfloat16_as_ushort(__float2bfloat16_rn(value)); }
+
+inline float e4m3_value(uint8_t code) { return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3))); }
+inline uint8_t e4m3_code(float value) { return __nv_cvt_float_to_fp8(value, __NV_SATFINITE, __NV_E4M3); }

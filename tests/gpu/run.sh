@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every test that needs a card, then the same under compute-sanitizer: tests/gpu/run.sh BUILD_DIRECTORY [LOG_DIRECTORY]
-# BUILD_DIRECTORY: of the preset cuda; its programs and gpu_tests.txt are enough, so it may have been copied here.
+# BUILD_DIRECTORY: of the preset cuda; the programs that gpu_tests.txt names, that file and bench_cuda_check are
+# enough, so it may have been copied here.
 # TM_SANITIZE="memcheck racecheck" chooses the tools; "" none. Ends with 1 if a test or a tool found anything, with 3
 # where there is no card.
 set -uo pipefail
@@ -26,6 +27,7 @@ check() {  # NAME LOG COMMAND...
 while read -r test; do
   check "$test" "$logs/$test.log" "$build/$test"
 done <"$build/gpu_tests.txt"
+check "kernels against double precision" "$logs/kernels.log" "$build/bench_cuda_check"
 
 # The whole engine under the sanitizer takes minutes: of it, a few tests.
 for tool in ${TM_SANITIZE-memcheck racecheck}; do
@@ -35,5 +37,7 @@ for tool in ${TM_SANITIZE-memcheck racecheck}; do
     check "$test under $tool" "$logs/$test.$tool.log" compute-sanitizer --tool "$tool" --error-exitcode 1 \
       "$build/$test" --gtest_filter="$filter"
   done <"$build/gpu_tests.txt"
+  check "kernels under $tool" "$logs/kernels.$tool.log" compute-sanitizer --tool "$tool" --error-exitcode 1 \
+    "$build/bench_cuda_check" --small
 done
 exit $failed

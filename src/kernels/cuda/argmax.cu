@@ -23,8 +23,9 @@ struct Best {
 // A row by the `parts` CTAs of a cluster, each with the logits [part * length, ...).
 __global__ void __launch_bounds__(kThreads)
     argmax_kernel(const float* logits, int64_t vocab, int parts, int length, int32_t* tokens) {
-  __shared__ Best best_of_warp[32], best_of_part[kMostParts];
-  __shared__ int finite_of_part[kMostParts];
+  __shared__ Best best_of_warp[32];
+  [[maybe_unused]] __shared__ Best best_of_part[kMostParts];
+  [[maybe_unused]] __shared__ int finite_of_part[kMostParts];
   let_next_start();
   wait_for_inputs();
   const int part = static_cast<int>(blockIdx.x) % parts;

@@ -1,0 +1,366 @@
+// Products: weights quantized, packed and prepared here by the formulas, and multiplied in double precision.
+#pragma once
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "check_report.cuh"
+#include "common.h"
+#include "kernels/cuda/matmul.h"
+#include "kernels/cuda/ops.h"
+
+using namespace trimeter;
+using namespace trimeter::cuda;
+
+namespace {
+
+struct Case {
+  WeightForm form;
+  InputForm input;
+  ScaleForm scale;
+  int64_t group = 0;
+  bool zeros = false, bf16_scales = false, order = false;
+};
+
+const char* name(WeightForm form) {
+  switch (form) {
+    case WeightForm::kF32:
+      return "f32";
+    case WeightForm::kF16:
+      return "f16";
+    case WeightForm::kBF16:
+      return "bf16";
+    case WeightForm::kE4M3:
+      return "e4m3";
+    case WeightForm::kI8:
+      return "int8";
+    case WeightForm::kE4M3Wide:
+      return "e4m3-wide";
+    case WeightForm::kI8Wide:
+      return "int8-wide";
+    case WeightForm::kI4:
+      return "int4";
+  }
+  return "";
+}
+const char* name(ScaleForm form) {
+  constexpr const char* kNames[] = {"none", "tensor", "row", "block128", "group"};
+  return kNames[static_cast<int>(form)];
+}
+bool is_e4m3(WeightForm f) { return f == WeightForm::kE4M3 || f == WeightForm::kE4M3Wide; }
+bool is_int(WeightForm f) { return f == WeightForm::kI8 || f == WeightForm::kI8Wide || f == WeightForm::kI4; }
+bool is_float(WeightForm f) { return !is_e4m3(f) && !is_int(f); }
+
+// out[t][r] = sum x w, magnitude[t][r] = sum |x w|
+__global__ void reference_kernel(const float* x, const float* w, int64_t m, int64_t n, int64_t k, double* out,
+                                 double* magnitude) {
+  const int64_t r = blockIdx.x * 32 + threadIdx.x, t = blockIdx.y;
+  if (r >= n) return;
+  double sum = 0, size = 0;
+  for (int64_t i = 0; i < k; i++) {
+    const double product = static_cast<double>(x[t * k + i]) * w[r * k + i];
+    sum += product;
+    size += fabs(product);
+  }
+  out[t * n + r] = sum;
+  magnitude[t * n + r] = size;
+}
+
+// Values of a weight in canonical form and its DeviceMatrix.
+struct Weight {
+  std::vector<float> values;  // [n][k], scales applied; columns in the order of the input
+  Device<uint8_t> packed, scales, zeros;
+  Device<int32_t> order;
+  DeviceMatrix matrix;
+};
+
+template <class T>
+Device<uint8_t> bytes_of(const std::vector<T>& host) {
+  std::vector<uint8_t> bytes(host.size() * sizeof(T));
+  std::memcpy(bytes.data(), host.data(), bytes.size());
+  return Device<uint8_t>(bytes);
+}
+
+Weight make_weight(const Case& c, int64_t n, int64_t k, uint64_t seed) {
+  std::vector<float> values(n * k);
+  std::vector<uint8_t> codes(n * k);
+  DeviceMatrix matrix;
+  matrix.form = c.form;
+  matrix.scale_form = c.scale;
+  matrix.n = n;
+  matrix.k = k;
+  matrix.group = c.group == 0 ? k : c.group;
+  matrix.scale_dtype = c.bf16_scales ? DType::kBF16 : DType::kF16;
+  Device<uint8_t> packed(matrix_values_bytes(c.form, n, k)), scales(0), zeros(0);
+  const int64_t n_groups = k / matrix.group, blocks = (k + 127) / 128;
+  std::vector<float> raw_scales;
+  std::vector<uint8_t> raw_zeros;
+  const auto random_scale = [&](int64_t i) {
+    const float s = 0.01f * (0.5f + static_cast<float>(random_bits(seed + 1, i) % 1000) / 1000.0f);
+    return c.scale != ScaleForm::kGroup ? s
+           : c.bf16_scales              ? bf16_value(bf16_bits(s))
+                                        : __half2float(__float2half_rn(s));
+  };
+  switch (c.scale) {
+    case ScaleForm::kNone:
+      break;
+    case ScaleForm::kTensor:
+      raw_scales = {random_scale(0)};
+      break;
+    case ScaleForm::kRow:
+      raw_scales.resize(n);
+      break;
+    case ScaleForm::kBlock128:
+      raw_scales.resize((n + 127) / 128 * ((blocks + 3) / 4 * 4));
+      break;
+    case ScaleForm::kGroup:
+      raw_scales.resize(n * n_groups);
+      break;
+  }
+  for (size_t i = 0; i < raw_scales.size(); i++) raw_scales[i] = random_scale(static_cast<int64_t>(i));
+  if (c.zeros) {
+    raw_zeros.resize(n * n_groups);
+    for (size_t i = 0; i < raw_zeros.size(); i++) raw_zeros[i] = random_bits(seed + 2, i) % 16;
+  }
+  // Packed column j is canonical column order[j]; values are in packed order, as the prepared input is.
+  std::vector<int32_t> order(k);
+  for (int64_t j = 0; j < k; j++) order[j] = static_cast<int32_t>(j);
+  if (c.order)
+    for (int64_t j = k - 1; j > 0; j--) std::swap(order[j], order[random_bits(seed + 3, j) % (j + 1)]);
+  for (int64_t i = 0; i < n * k; i++) {
+    codes[i] = static_cast<uint8_t>(random_bits(seed + 4, i) >> 20);
+    if (c.form == WeightForm::kI4) codes[i] &= 15;
+    if (is_e4m3(c.form) && (codes[i] & 0x7f) == 0x7f) codes[i] ^= 1;
+  }
+  for (int64_t r = 0; r < n; r++)
+    for (int64_t j = 0; j < k; j++) {
+      const uint8_t code = codes[r * k + order[j]];
+      float value = random_normal(seed + 5, r * k + j), scale = 1;
+      switch (c.scale) {
+        case ScaleForm::kNone:
+          break;
+        case ScaleForm::kTensor:
+          scale = raw_scales[0];
+          break;
+        case ScaleForm::kRow:
+          scale = raw_scales[r];
+          break;
+        case ScaleForm::kBlock128:
+          scale = raw_scales[r / 128 * ((blocks + 3) / 4 * 4) + j / 128];
+          break;
+        case ScaleForm::kGroup:
+          scale = raw_scales[r * n_groups + j / matrix.group];
+          break;
+      }
+      if (c.form == WeightForm::kBF16) value = bf16_value(bf16_bits(value));
+      if (c.form == WeightForm::kF16) value = __half2float(__float2half_rn(value));
+      if (is_e4m3(c.form)) value = e4m3_value(code);
+      if (c.form == WeightForm::kI8 || c.form == WeightForm::kI8Wide) value = static_cast<float>(code) - 128;
+      if (c.form == WeightForm::kI4)
+        value =
+            static_cast<float>(code) - (c.zeros ? static_cast<float>(raw_zeros[r * n_groups + j / matrix.group]) : 8);
+      values[r * k + j] = value * scale;
+    }
+  Device<int32_t> device_order(order);
+  if (is_float(c.form)) {
+    if (c.form == WeightForm::kF32) packed = bytes_of(values);
+    std::vector<uint16_t> bits(n * k);
+    for (int64_t i = 0; i < n * k && c.form != WeightForm::kF32; i++)
+      bits[i] = c.form == WeightForm::kBF16 ? bf16_bits(values[i]) : __half_as_ushort(__float2half_rn(values[i]));
+    if (c.form != WeightForm::kF32) packed = bytes_of(bits);
+  } else {
+    // In two slices of rows, as a load would.
+    const int64_t first = std::min<int64_t>(n, (n / 2 + 15) / 16 * 16);
+    Device<uint8_t> device_codes(codes);
+    const int32_t* columns = c.order ? device_order.get() : nullptr;
+    pack_codes(c.form, device_codes.get(), columns, 0, first, n, k, packed.get(), nullptr);
+    if (first < n)
+      pack_codes(c.form, device_codes.get() + first * k, columns, first, n - first, n, k, packed.get(), nullptr);
+    CHECK_CUDA(cudaDeviceSynchronize());
+  }
+  if (c.scale == ScaleForm::kGroup) {
+    const int64_t padded = (n + 15) / 16 * 16;
+    scales = Device<uint8_t>(n_groups * padded * 2);
+    zeros = Device<uint8_t>(n_groups * padded / 2);
+    Device<float> device_scales(raw_scales);
+    Device<uint8_t> device_zeros(raw_zeros);
+    pack_group_scales(device_scales.get(), c.zeros ? device_zeros.get() : nullptr, n, n_groups, matrix.scale_dtype,
+                      scales.get(), zeros.get(), nullptr);
+    CHECK_CUDA(cudaDeviceSynchronize());
+  } else if (!raw_scales.empty()) {
+    scales = bytes_of(raw_scales);
+  }
+  matrix.values = packed.get();
+  matrix.scales = raw_scales.empty() ? nullptr : scales.get();
+  matrix.zeros = c.zeros ? zeros.get() : nullptr;
+  return {std::move(values), std::move(packed), std::move(scales), std::move(zeros), std::move(device_order), matrix};
+}
+
+// A prepared input and what it stands for.
+struct Input {
+  Device<uint8_t> values;
+  Device<float> scales;
+  DeviceInput input;
+  std::vector<float> meant;  // [m][k]
+};
+
+// meant: the values of what prepare() wrote, by the forms' definitions.
+std::vector<float> meaning(const DeviceInput& input, const std::vector<uint8_t>& values,
+                           const std::vector<float>& scales) {
+  std::vector<float> meant(input.n_tokens * input.in);
+  for (int64_t t = 0; t < input.n_tokens; t++)
+    for (int64_t i = 0; i < input.in; i++) {
+      const int64_t at = t * input.in + i;
+      uint16_t half = 0;
+      if (input.form == InputForm::kBF16 || input.form == InputForm::kF16) std::memcpy(&half, &values[at * 2], 2);
+      switch (input.form) {
+        case InputForm::kF32:
+          std::memcpy(&meant[at], &values[at * 4], 4);
+          break;
+        case InputForm::kF16:
+          meant[at] = __half2float(__ushort_as_half(half));
+          break;
+        case InputForm::kBF16:
+          meant[at] = bf16_value(half);
+          break;
+        case InputForm::kE4M3Token:
+          meant[at] = e4m3_value(values[at]) * scales[t];
+          break;
+        case InputForm::kE4M3Static:
+          meant[at] = e4m3_value(values[at]) * input.static_scale;
+          break;
+        case InputForm::kE4M3Group128:
+          meant[at] = e4m3_value(values[at]) * scales[i / 128 * input.n_tokens + t];
+          break;
+        case InputForm::kI8Token:
+          meant[at] = static_cast<int8_t>(values[at]) * scales[t];
+          break;
+        case InputForm::kI8Static:
+          meant[at] = static_cast<int8_t>(values[at]) * input.static_scale;
+          break;
+      }
+    }
+  return meant;
+}
+
+Input make_input(InputForm form, int64_t m, int64_t k, const std::vector<float>& x, const int32_t* order) {
+  Input in{Device<uint8_t>(input_values_bytes(form, m, k)), Device<float>(input_scales_bytes(form, m, k) / 4), {}, {}};
+  in.input.form = form;
+  in.input.n_tokens = m;
+  in.input.in = k;
+  in.input.values = in.values.get();
+  in.input.scales = in.scales.get();
+  in.input.static_scale = form == InputForm::kE4M3Static ? 0.01f : 0.03f;
+  in.input.input_order = order;
+  const Device<float> device_x(x);
+  prepare(device_x.get(), in.input, nullptr);
+  CHECK_CUDA(cudaDeviceSynchronize());
+  in.meant = meaning(in.input, in.values.host(), in.scales.host());
+  return in;
+}
+
+std::vector<float> random_rows(int64_t n, uint64_t seed) {
+  std::vector<float> x(n);
+  for (int64_t i = 0; i < n; i++) x[i] = random_normal(seed, i);
+  return x;
+}
+
+void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t>& tokens) {
+  const Weight w = make_weight(c, n, k, n * 31 + k);
+  const Device<float> values(w.values);
+  int64_t workspace_bytes = 0;
+  for (const int64_t m : tokens) workspace_bytes = std::max(workspace_bytes, matmul_workspace_bytes(c.form, n, k, m));
+  const Device<uint8_t> workspace(workspace_bytes);
+  CHECK_CUDA(cudaMemset(workspace.get(), 0, kMatmulCounterBytes));
+  for (const int64_t m : tokens) {
+    const Input in = make_input(c.input, m, k, random_rows(m * k, 7 + m), c.order ? w.order.get() : nullptr);
+    const Device<float> meant(in.meant);
+    const Device<double> sums(m * n), sizes(m * n);
+    reference_kernel<<<dim3((n + 31) / 32, m), 32>>>(meant.get(), values.get(), m, n, k, sums.get(), sizes.get());
+    CHECK_CUDA(cudaDeviceSynchronize());
+    const std::vector<float> bias = random_rows(n, 99), before = random_rows(m * (n + 4), 98);
+    const Device<float> device_bias(bias);
+    const std::vector<double> reference = sums.host(), size = sizes.host();
+    for (const bool full : {false, true}) {  // with bias and accumulation, into rows n + 4 apart
+      const int64_t ldy = full ? n + 4 : n;
+      Device<float> y(m * ldy);
+      if (full) CHECK_CUDA(cudaMemcpy(y.get(), before.data(), m * ldy * 4, cudaMemcpyHostToDevice));
+      matmul(w.matrix, in.input, full ? device_bias.get() : nullptr, full, y.get(), ldy, workspace.get(),
+             workspace_bytes, nullptr);
+      CHECK_CUDA(cudaDeviceSynchronize());
+      const std::vector<float> got = y.host();
+      double worst = 0;
+      for (int64_t t = 0; t < m; t++)
+        for (int64_t r = 0; r < n; r++) {
+          const double extra = full ? static_cast<double>(bias[r]) + before[t * ldy + r] : 0;
+          const double error =
+              std::fabs(got[t * ldy + r] - reference[t * n + r] - extra) / (size[t * n + r] + std::fabs(extra));
+          worst = error <= worst ? worst : error;  // NaN sticks
+          if (std::isnan(error)) worst = error;
+        }
+      // Sums of k products in f32, in units of sum |x w|. cuBLASLt's e4m3 keeps 14 bits of a sum.
+      const MatmulKernel kernel = plan_matmul(c.form, m);
+      double bound = static_cast<double>(k / 16 + 8) * std::ldexp(1, -24);
+      // Codes of 4 bits go in with 128 added, which makes sums of 128 products up to 32 times as large.
+      if (c.form == WeightForm::kI4 && m <= 8) bound += 16 * 32 * std::ldexp(1, -24);
+      // Widened weights are rounded to bf16; with more than 32 tokens a group's scale, too.
+      if (kernel == MatmulKernel::kWidenLt) bound += std::ldexp(1, -9);
+      if (kernel == MatmulKernel::kStream && c.scale == ScaleForm::kGroup && m > 32) bound += std::ldexp(1, -8);
+      if (kernel == MatmulKernel::kLt && c.form == WeightForm::kE4M3) bound += std::ldexp(1, -10);
+      char what[160];
+      std::snprintf(what, sizeof what, "matmul %s %s g%d%s%s%s in%d n=%d k=%d m=%d%s", name(c.form), name(c.scale),
+                    static_cast<int>(c.group), c.zeros ? " zp" : "", c.order ? " order" : "",
+                    c.bf16_scales ? " bf16" : "", static_cast<int>(c.input), static_cast<int>(n), static_cast<int>(k),
+                    static_cast<int>(m), full ? " bias+acc" : "");
+      report(what, worst, bound);
+    }
+  }
+  std::vector<uint8_t> counters(kMatmulCounterBytes);
+  CHECK_CUDA(cudaMemcpy(counters.data(), workspace.get(), counters.size(), cudaMemcpyDeviceToHost));
+  if (std::any_of(counters.begin(), counters.end(), [](uint8_t b) { return b != 0; }))
+    report("counters are zero", 1, 0);
+}
+
+void check_matmuls() {
+  using W = WeightForm;
+  using I = InputForm;
+  using S = ScaleForm;
+  const std::vector<Case> cases = {
+      {W::kF32, I::kF32, S::kNone},
+      {W::kF16, I::kF16, S::kNone},
+      {W::kBF16, I::kBF16, S::kNone},
+      {W::kE4M3, I::kE4M3Token, S::kTensor},
+      {W::kE4M3, I::kE4M3Token, S::kRow},
+      {W::kE4M3, I::kE4M3Static, S::kTensor},
+      {W::kE4M3, I::kE4M3Static, S::kRow},
+      {W::kE4M3, I::kE4M3Group128, S::kBlock128},
+      {W::kI8, I::kI8Token, S::kRow},
+      {W::kI8, I::kI8Static, S::kRow},
+      {W::kE4M3Wide, I::kBF16, S::kTensor},
+      {W::kE4M3Wide, I::kBF16, S::kRow},
+      {W::kE4M3Wide, I::kBF16, S::kBlock128},
+      {W::kI8Wide, I::kBF16, S::kGroup, 0},
+      {W::kI8Wide, I::kBF16, S::kGroup, 32, false, true},
+      {W::kI8Wide, I::kBF16, S::kGroup, 128},
+      {W::kI4, I::kBF16, S::kGroup, 0},
+      {W::kI4, I::kBF16, S::kGroup, 128},
+      {W::kI4, I::kBF16, S::kGroup, 128, true},
+      {W::kI4, I::kBF16, S::kGroup, 64, true, true},
+      {W::kI4, I::kBF16, S::kGroup, 32, true},
+      {W::kI4, I::kBF16, S::kGroup, 32, false, false, true},
+      {W::kI4, I::kBF16, S::kGroup, 128, true, false, true},
+  };
+  for (const Case& c : cases) {
+    if (small) {
+      check_matmul(c, 272, 384, {1, 9, 40, 66});
+      continue;
+    }
+    check_matmul(c, 48, 128, {1, 2, 8, 9, 16, 17});
+    check_matmul(c, 272, 896, {1, 5, 16, 33, 64, 65, 200});
+    check_matmul(c, 2048, 4096, {1, 7, 16, 31, 64, 128, 512});
+    if (c.scale == S::kGroup && c.group == 32) check_matmul(c, 80, 416, {1, 16, 64, 100});  // k no multiple of 64
+    check_matmul(c, 528, 14336, {1, 16, 64, 100});
+  }
+}
+
+}  // namespace
