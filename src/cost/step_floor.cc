@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/integers.h"
+#include "cost/schedule.h"
 #include "schemes/gpu_plan.h"
 
 namespace trimeter {
@@ -26,15 +28,31 @@ OpFloor& of(std::vector<OpFloor>& ops, const std::string& name) {
   return found != ops.end() ? *found : ops.emplace_back(OpFloor{.name = name});
 }
 
-void add(std::vector<OpFloor>& sum, const std::vector<OpFloor>& ops) {
-  for (const OpFloor& op : ops) {
-    OpFloor& total = of(sum, op.name);
-    total.bytes += op.bytes;
-    total.operations += op.operations;
-    total.bandwidth_s += op.bandwidth_s;
-    total.arithmetic_s += op.arithmetic_s;
+// Of several steps.
+struct Sum {
+  std::vector<OpFloor> ops;
+  double seconds = 0, bandwidth_s = 0, arithmetic_s = 0, bytes = 0, operations = 0;
+  int64_t n_steps = 0, n_tokens = 0;  // tokens: of prompts, or generated
+
+  void add(const StepFloor& step, int64_t tokens) {
+    seconds += step.seconds();
+    bandwidth_s += step.bandwidth_s;
+    arithmetic_s += step.arithmetic_s;
+    bytes += step.bytes;
+    operations += step.operations;
+    ++n_steps;
+    n_tokens += tokens;
+    for (const OpFloor& op : step.ops) {
+      OpFloor& total = of(ops, op.name);
+      total.bytes += op.bytes;
+      total.operations += op.operations;
+      total.bandwidth_s += op.bandwidth_s;
+      total.arithmetic_s += op.arithmetic_s;
+    }
   }
-}
+  double tokens_per_s() const { return static_cast<double>(n_tokens) / seconds; }
+  const char* binds() const { return bandwidth_s > arithmetic_s ? "bandwidth" : "arithmetic"; }
+};
 
 }  // namespace
 
@@ -75,35 +93,31 @@ WorkloadFloor workload_floor(const ModelSpec& model, const Format& format, const
   RecordFloor& result = workload.record;
   result.read_bandwidth_bytes_per_s =
       hardware.read_bandwidth_bytes_per_s(hardware.threads, weight_ledger(model, format).weights_bytes);
-  double prompt_s = 0;
-  const auto total = batch * prompt_tokens;
-  for (int64_t begin = 0; begin < total; begin += limits.max_num_batched_tokens) {
-    StepShape step;
-    const int64_t end = std::min<int64_t>(begin + limits.max_num_batched_tokens, total);
-    for (int64_t token = begin; token < end;) {
-      const int64_t context = token % prompt_tokens, n = std::min(prompt_tokens - context, end - token);
-      step.seqs.push_back({n, context});
-      if (context + n == prompt_tokens) ++step.n_logit_rows;
-      token += n;
-    }
-    const StepFloor floor = step_floor(model, format, hardware, target, step);
-    prompt_s += floor.seconds();
-    add(workload.prompt, floor.ops);
-    result.prompt_bytes += floor.bytes;
-    result.prompt_operations += floor.operations;
-    result.prompt_binds = floor.binds();
+  const Workload requests{std::vector<int64_t>(static_cast<size_t>(batch), prompt_tokens), max_tokens};
+  const int64_t n_blocks = batch * ceil_div(prompt_tokens + max_tokens, limits.block_size);
+  Sum prompt, decode;
+  for (const ScheduledStep& step : simulate_schedule(requests, limits, n_blocks).steps) {
+    const StepFloor floor = step_floor(model, format, hardware, target, step.shape);
+    if (step.n_prompt_tokens > 0)
+      prompt.add(floor, step.n_prompt_tokens);
+    else
+      decode.add(floor, step.shape.n_logit_rows);
   }
-  result.prompt_tokens_per_s = static_cast<double>(total) / prompt_s;
-  if (max_tokens < 2) return workload;
-  StepShape step;
-  step.seqs.assign(static_cast<size_t>(batch), {1, prompt_tokens + (max_tokens - 1) / 2});
-  step.n_logit_rows = batch;
-  const StepFloor floor = step_floor(model, format, hardware, target, step);
-  result.decode_tokens_per_s = static_cast<double>(batch) / floor.seconds();
-  result.decode_bytes = floor.bytes;
-  result.decode_operations = floor.operations;
-  result.decode_binds = floor.binds();
-  workload.decode = floor.ops;
+  result.prompt_tokens_per_s = prompt.tokens_per_s();
+  result.prompt_bytes = prompt.bytes;
+  result.prompt_operations = prompt.operations;
+  result.prompt_binds = prompt.binds();
+  workload.prompt = std::move(prompt.ops);
+  if (decode.n_steps == 0) return workload;
+  const auto n_steps = static_cast<double>(decode.n_steps);
+  result.decode_tokens_per_s = decode.tokens_per_s();
+  result.decode_tokens = static_cast<double>(decode.n_tokens) / n_steps;
+  result.decode_bytes = decode.bytes / n_steps;
+  result.decode_operations = decode.operations / n_steps;
+  result.decode_binds = decode.binds();
+  workload.decode = std::move(decode.ops);
+  for (OpFloor& op : workload.decode)
+    for (double* part : {&op.bytes, &op.operations, &op.bandwidth_s, &op.arithmetic_s}) *part /= n_steps;
   return workload;
 }
 

@@ -32,11 +32,11 @@ struct StepFloor {
 StepFloor step_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
                      const StepShape& step);
 
-// Of `batch` requests: prompts in steps of at most max_num_batched_tokens, then decoding, each step with the context of
-// the middle one.
+// Of `batch` requests in the steps that the scheduler makes of them, with KV blocks for all. Those that have a prompt
+// token are the prompts' (the first requests decode in them while others still wait); decoding is the mean of the rest.
 struct WorkloadFloor {
   RecordFloor record;
-  std::vector<OpFloor> prompt, decode;  // of all prompts; of a step
+  std::vector<OpFloor> prompt, decode;  // of all steps with a prompt token; of a step without
 };
 WorkloadFloor workload_floor(const ModelSpec& model, const Format& format, const HardwareProfile& hardware,
                              Target target, const EngineLimits& limits, int64_t batch, int64_t prompt_tokens,

@@ -55,17 +55,25 @@ TEST(StepFloor, OfAWorkloadSumsItsPromptSteps) {
   const ModelSpec model = example_spec();
   const HardwareProfile hardware = example_hardware();
   const EngineLimits limits{.max_model_len = 64, .max_num_seqs = 4, .max_num_batched_tokens = 8, .block_size = 16};
-  // Two prompts of 6 tokens in steps of 8: the second prompt is cut after 2.
-  const StepFloor first =
-      step_floor(model, kBf16, hardware, Isa::kScalar, {.seqs = {{6, 0}, {2, 0}}, .n_logit_rows = 1});
-  const StepFloor second = step_floor(model, kBf16, hardware, Isa::kScalar, {.seqs = {{4, 2}}, .n_logit_rows = 1});
-  const RecordFloor floor = workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 5).record;
-  EXPECT_DOUBLE_EQ(floor.prompt_tokens_per_s, 12 / (first.seconds() + second.seconds()));
-  EXPECT_DOUBLE_EQ(floor.prompt_bytes, first.bytes + second.bytes);
-  const StepFloor decode =
-      step_floor(model, kBf16, hardware, Isa::kScalar, {.seqs = {{1, 8}, {1, 8}}, .n_logit_rows = 2});
-  EXPECT_DOUBLE_EQ(floor.decode_tokens_per_s, 2 / decode.seconds());
-  EXPECT_EQ(floor.decode_binds, decode.binds());
+  // Two prompts of 6 tokens, 3 new each, in steps of 8. The second prompt is cut after 2, so that the first request
+  // decodes beside it, and is done a step before it.
+  const auto floor_of = [&](StepShape step) { return step_floor(model, kBf16, hardware, Isa::kScalar, step); };
+  const StepFloor prompts[] = {floor_of({.seqs = {{6, 0}, {2, 0}}, .n_logit_rows = 1}),
+                               floor_of({.seqs = {{1, 6}, {4, 2}}, .n_logit_rows = 2})};
+  const StepFloor decodes[] = {floor_of({.seqs = {{1, 7}, {1, 6}}, .n_logit_rows = 2}),
+                               floor_of({.seqs = {{1, 7}}, .n_logit_rows = 1})};
+  const auto [floor, prompt, decode] = workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 3);
+  EXPECT_DOUBLE_EQ(floor.prompt_tokens_per_s, 12 / (prompts[0].seconds() + prompts[1].seconds()));
+  EXPECT_DOUBLE_EQ(floor.prompt_bytes, prompts[0].bytes + prompts[1].bytes);
+  EXPECT_DOUBLE_EQ(floor.decode_tokens_per_s, 3 / (decodes[0].seconds() + decodes[1].seconds()));
+  EXPECT_DOUBLE_EQ(floor.decode_tokens, 1.5);
+  EXPECT_DOUBLE_EQ(floor.decode_operations, (decodes[0].operations + decodes[1].operations) / 2);
+  EXPECT_EQ(floor.decode_binds, decodes[0].binds());
+  double prompt_operations = 0, decode_bytes = 0;
+  for (const OpFloor& op : prompt) prompt_operations += op.operations;
+  for (const OpFloor& op : decode) decode_bytes += op.bytes;
+  EXPECT_DOUBLE_EQ(prompt_operations, floor.prompt_operations);
+  EXPECT_DOUBLE_EQ(decode_bytes, floor.decode_bytes);
   EXPECT_EQ(workload_floor(model, kBf16, hardware, Isa::kScalar, limits, 2, 6, 1).record.decode_tokens_per_s, 0);
 }
 

@@ -65,8 +65,8 @@ class FullRecord {
         blocks,   memory(), "overhead", "bf16",   {{"weights", number()}, {"attention", number()}}};
     RecordMeasured measured{sampled(), sampled(), sampled(), sampled(), sampled(), sampled(),
                             count(),   count(),   count(),   memory(),  quality()};
-    const RecordFloor floor{number(), number(), number(),     number(),   number(),
-                            number(), number(), "arithmetic", "bandwidth"};
+    const RecordFloor floor{number(), number(), number(), number(),     number(),
+                            number(), number(), number(), "arithmetic", "bandwidth"};
     const RecordProfile profile{phase(), phase()};
     return {format, count(), {"fp8", "bf16", {"a line", "another line"}}, predicted, measured, floor, profile};
   }

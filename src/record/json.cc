@@ -156,6 +156,7 @@ void describe(Archive& a, Ref<Archive, RecordFloor> f) {
   a("decode_tokens_per_s", f.decode_tokens_per_s);
   a("prompt_bytes", f.prompt_bytes);
   a("prompt_operations", f.prompt_operations);
+  a("decode_tokens", f.decode_tokens);
   a("decode_bytes", f.decode_bytes);
   a("decode_operations", f.decode_operations);
   a("prompt_binds", f.prompt_binds);

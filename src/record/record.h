@@ -113,9 +113,10 @@ struct RecordMeasured {
 struct RecordFloor {
   double read_bandwidth_bytes_per_s = 0;  // over as many bytes as the weights have, between the rounds
   double prompt_tokens_per_s = 0, decode_tokens_per_s = 0;
-  double prompt_bytes = 0, prompt_operations = 0;  // of all prompts
-  double decode_bytes = 0, decode_operations = 0;  // of a step
-  std::string prompt_binds, decode_binds;          // "bandwidth" or "arithmetic"
+  double prompt_bytes = 0, prompt_operations = 0;  // of all steps that have a prompt token
+  // Of a step of those that have none, the mean: toward the end fewer requests are left.
+  double decode_tokens = 0, decode_bytes = 0, decode_operations = 0;
+  std::string prompt_binds, decode_binds;  // "bandwidth" or "arithmetic"
   bool operator==(const RecordFloor&) const = default;
 };
 

@@ -61,7 +61,7 @@ Section rates_section(const Record& record) {
     add_row(table, record, run,
             {fmt::format("tg{}", record.workload.max_tokens), run.measured->decode_tokens_per_s,
              run.predicted.decode_tokens_per_s, floor.decode_tokens_per_s, floor.decode_bytes, floor.decode_operations,
-             batch, floor.decode_binds});
+             floor.decode_tokens, floor.decode_binds});
   }
   return {
       "Throughput",
@@ -125,11 +125,11 @@ void add_profiles(std::vector<Section>& sections, const Record& record) {
                                      prompt_tokens / floor.prompt_tokens_per_s)}});
     if (!run.profile->decode) continue;
     const RecordPhase& decode = *run.profile->decode;
-    sections.push_back(
-        {fmt::format("Decode: {}", where),
-         fmt::format("one of {:.0f} steps; medians \u00b1 MAD of {} rounds", decode.steps,
-                     decode.seconds.samples.size()),
-         {phase_table(decode, floor.decode_bytes, floor.decode_operations, batch / floor.decode_tokens_per_s)}});
+    sections.push_back({fmt::format("Decode: {}", where),
+                        fmt::format("one of {:.0f} steps, {:.1f} tokens each; medians \u00b1 MAD of {} rounds",
+                                    decode.steps, floor.decode_tokens, decode.seconds.samples.size()),
+                        {phase_table(decode, floor.decode_bytes, floor.decode_operations,
+                                     floor.decode_tokens / floor.decode_tokens_per_s)}});
   }
 }
 
