@@ -29,7 +29,7 @@ lab: all
 
 test: build/build.ninja
 	@cmake --build build -j $(JOBS)
-	@ctest --test-dir build --output-on-failure -j 1
+	@ctest --test-dir build --output-on-failure -j $(JOBS)
 
 sanitize tsan: | bootstrap
 	@cmake --preset $(PRESET)
