@@ -33,15 +33,16 @@ TM_FN F32x16 dot_pair(F32x16 sum, PairWeights w, const float* x) {
 #endif
 
 // x rounded to bf16 (to nearest, ties to even), in the form that dot_pair reads.
+template <class D>
 TM_FN void prepare_bf16(const PrepareArgs& args) {
 #if defined(TM_ISA_avx512_bf16)
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    const TokenPlace place = place_token(args, t, 2);
+    const TokenPlace place = place_token<D>(args, t);
     for (int64_t k = 0; k < args.in; k += 16)
       store_bf16(reinterpret_cast<uint16_t*>(place.byte(2 * k)), load_input(args, t, k));
   }
 #else
-  prepare_f32(args, [](F32x16 x) { return round_to_bf16(x); });
+  prepare_f32<D>(args, [](F32x16 x) { return round_to_bf16(x); });
 #endif
 }
 

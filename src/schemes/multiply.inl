@@ -9,7 +9,7 @@
 //     Group load_group(args, row, group);  F32x16 close_group(group, of_x, sum, total)
 //     kGroupInput   which of MultiplyArgs' [n_tokens, n_groups] is of_x; nullptr: none
 //   kBlocks       instead of all of these: multiply_blocks<R, T>(args, token, cursor, totals) walks the panels itself
-//   max_panels(n_tokens)                                        multiplied together, at most
+//   kChunkTokens, max_panels(n_tokens)                          multiplied together, at most
 //   F32x16 finish(total, args, row, token)                      scales of the output
 // One order of accumulation: an output is one chain over k (per group, then over groups), whatever the batch, the
 // range.
@@ -29,8 +29,8 @@ constexpr int max_panels(int) { return 1; }
 constexpr int kChunkTokens = 4;
 constexpr int max_panels(int n_tokens) { return n_tokens == 1 ? 4 : n_tokens == 2 ? 2 : 1; }
 #else
-constexpr int kChunkTokens = 16;
-constexpr int max_panels(int n_tokens) { return n_tokens <= 4 ? 4 : n_tokens <= 12 ? 2 : 1; }
+constexpr int kChunkTokens = 12;
+constexpr int max_panels(int n_tokens) { return n_tokens <= 4 ? 4 : 2; }
 #endif
 
 // Panels that a chunk of tokens is multiplied with before the next chunk's turn: its inputs and they stay in L2.
@@ -54,10 +54,16 @@ struct Panels {
 struct PlainDecoder {
   static constexpr bool kGrouped = false, kBlocks = false;
   static constexpr const float* MultiplyArgs::*kGroupInput = nullptr;
+  static constexpr int kChunkTokens = TM_ISA::kChunkTokens;
   static constexpr int max_panels(int n_tokens) { return TM_ISA::max_panels(n_tokens); }
   using Sum = F32x16;
   TM_FN Sum zero() { return set1(0); }
   TM_FN F32x16 finish(F32x16 total, const MultiplyArgs&, int64_t, int64_t) { return total; }
+};
+
+// Decoders that take registers for tables and parts leave them to the sums of fewer tokens.
+struct LookUpDecoder : PlainDecoder {
+  static constexpr int kChunkTokens = TM_ISA::kChunkTokens < 8 ? TM_ISA::kChunkTokens : 8;
 };
 
 // A group's scales of the panel that begins at `row`.
@@ -208,9 +214,10 @@ void multiply(const MultiplyArgs& args) {
     panels.w = args.values + row / kPanelRows * panels.bytes;
     const int64_t n_panels = (args.row_end - row + kPanelRows - 1) / kPanelRows;
     panels.n_panels = n_panels < kGroupPanels ? n_panels : kGroupPanels;
-    for (panels.token = 0; panels.token < args.n_tokens; panels.token += kChunkTokens)
-      multiply_chunk<D, kChunkTokens>(
-          args, panels, args.n_tokens - panels.token < kChunkTokens ? args.n_tokens - panels.token : kChunkTokens);
+    for (panels.token = 0; panels.token < args.n_tokens; panels.token += D::kChunkTokens) {
+      const int64_t left = args.n_tokens - panels.token;
+      multiply_chunk<D, D::kChunkTokens>(args, panels, left < D::kChunkTokens ? left : D::kChunkTokens);
+    }
   }
 }
 
@@ -231,17 +238,18 @@ struct TokenPlace {
     return first_line + i / kInputLine * line_stride + i % kInputLine;
   }
 };
-TM_FN TokenPlace place_token(const PrepareArgs& args, int64_t token, int64_t element_bytes) {
-  const int64_t chunk = token / kChunkTokens * kChunkTokens, left = args.n_tokens - chunk;
-  return {args.values + chunk * input_bytes(args.in, element_bytes) + (token - chunk) * kInputLine,
-          (left < kChunkTokens ? left : kChunkTokens) * kInputLine};
+template <class D>
+TM_FN TokenPlace place_token(const PrepareArgs& args, int64_t token) {
+  const int64_t chunk = token / D::kChunkTokens * D::kChunkTokens, left = args.n_tokens - chunk;
+  return {args.values + chunk * input_bytes(args.in, D::kXElementBytes) + (token - chunk) * kInputLine,
+          (left < D::kChunkTokens ? left : D::kChunkTokens) * kInputLine};
 }
 
 // Input rounded to what the scheme multiplies, held as f32: Round is a function of F32x16.
-template <class Round>
+template <class D, class Round>
 TM_FN void prepare_f32(const PrepareArgs& args, Round round_lanes) {
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    const TokenPlace place = place_token(args, t, 4);
+    const TokenPlace place = place_token<D>(args, t);
     for (int64_t k = 0; k < args.in; k += 16)
       store(reinterpret_cast<float*>(place.byte(4 * k)), round_lanes(load_input(args, t, k)));
   }

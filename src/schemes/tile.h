@@ -5,7 +5,7 @@
 //   scales  [groups][16 rows ...]                         (a scale per row is one group)
 // A vector lane is an output row, so a dot product needs no horizontal sum and an output has one order of accumulation.
 //
-// Inputs: chunks of kChunkTokens tokens, the last as narrow as it is. A chunk is one sequential stream, too:
+// Inputs: chunks of a decoder's kChunkTokens tokens, the last as narrow as it is. A chunk is one sequential stream:
 //   [in_padded * element bytes / 64][tokens of the chunk][64 bytes]
 // so that the tokens that are multiplied together lie at fixed distances, and each cache line is one token's.
 // ggml's blocks have scales between the values and lines of 32 bytes: schemes/ggml/panel.h.

@@ -97,8 +97,16 @@ TM_FN float reduce_max(F32x16 a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
 
+// Typed by its lanes: GCC 12 copies a sum that turns from __m512i into what vpdpbusd adds to and back, in every round
+// of a loop, and has no registers left for 24 of them.
 struct I32x16 {
-  __m512i v;
+  struct Lanes {
+    int lanes __attribute__((vector_size(64)));
+    Lanes() = default;
+    __attribute__((always_inline)) Lanes(__m512i bits) : lanes(reinterpret_cast<decltype(lanes)>(bits)) {}
+    __attribute__((always_inline)) operator __m512i() const { return reinterpret_cast<__m512i>(lanes); }
+  };
+  Lanes v;
 };
 
 TM_FN I32x16 load_u32(const char* p) { return {_mm512_loadu_si512(p)}; }

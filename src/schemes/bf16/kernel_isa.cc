@@ -22,7 +22,7 @@ struct Decoder : PlainDecoder {
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
 };
 
-void prepare(const PrepareArgs& args) { prepare_bf16(args); }
+void prepare(const PrepareArgs& args) { prepare_bf16<Decoder>(args); }
 
 }  // namespace
 

@@ -19,7 +19,7 @@ struct Decoder : PlainDecoder {
 };
 
 void prepare(const PrepareArgs& args) {
-  prepare_f32(args, [](F32x16 x) { return x; });
+  prepare_f32<Decoder>(args, [](F32x16 x) { return x; });
 }
 
 }  // namespace

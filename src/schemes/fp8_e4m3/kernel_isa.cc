@@ -93,7 +93,7 @@ TM_FN PairWeights pair(Codes raw) {
 
 #endif
 
-struct Decoder : PlainDecoder {
+struct Decoder : LookUpDecoder {
   static constexpr int kStep = 4, kParts = 2, kPartX = kPairInputs, kLineBytes = 64;
   static constexpr int64_t kXElementBytes = kBf16InputBytes;
   using X = PairInput;
@@ -142,7 +142,7 @@ TM_FN void quantize_groups(const PrepareArgs& args, float least_amax) {
   for (int64_t t = args.token_begin; t < args.token_end; ++t)
     for (int64_t g = 0; g < args.n_groups; ++g) {
       const int64_t begin = g * group_size, end = begin + group_size;
-      const TokenPlace row = place_token(args, t, kBf16InputBytes);
+      const TokenPlace row = place_token<Decoder>(args, t);
       float scale = args.input_scale;
       if (scale > 0) {
         const F32x16 inverse = set1(1 / scale);

@@ -211,6 +211,8 @@ struct Decoder : PlainDecoder {
   static constexpr bool kBlocks = true;
   static constexpr int kStep = B::kValues, kLineBytes = ggml::PanelBlock<B>::kBytes;
   static constexpr int64_t kXElementBytes = 1;
+  // A block's codes are taken apart for the whole chunk.
+  static constexpr int kChunkTokens = TM_ISA::kChunkTokens < 12 ? TM_ISA::kChunkTokens : 16;
   // Integer sums of one panel's blocks depend on each other in nothing, and one stream is what is fetched ahead best.
   // (Tried: 2 and 4 panels at once; up to half the speed with one token.)
   static constexpr int max_panels(int) { return 1; }
@@ -273,8 +275,9 @@ template <class B>
 void prepare(const PrepareArgs& args) {
   constexpr int kInputSums = ggml::PanelBlock<B>::kInputSums;
   for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    const int64_t chunk = t / kChunkTokens * kChunkTokens, left = args.n_tokens - chunk, token = t - chunk;
-    const int64_t width = left < kChunkTokens ? left : kChunkTokens;
+    constexpr int kTokens = Decoder<B>::kChunkTokens;
+    const int64_t chunk = t / kTokens * kTokens, left = args.n_tokens - chunk, token = t - chunk;
+    const int64_t width = left < kTokens ? left : kTokens;
     char* lines = args.values + chunk * input_bytes(args.in, 1) + token * kUnit;
     float* scales = args.row_scales + chunk * args.n_groups + token;
     float* sums = args.group_sums + chunk * args.n_groups * kInputSums + token;

@@ -15,7 +15,7 @@ struct PairTable {
 constexpr PairTable kPairTable;
 #endif
 
-struct Decoder : PlainDecoder {
+struct Decoder : LookUpDecoder {
   static constexpr int kStep = 8, kParts = 4, kPartX = kPairInputs, kLineBytes = 64;
   static constexpr int64_t kXElementBytes = kBf16InputBytes;
   using X = PairInput;
@@ -61,7 +61,7 @@ struct Channel : ScaledRows<Decoder> {
 
 // A group is a multiple of 16 inputs, but for a whole row.
 void prepare(const PrepareArgs& args) {
-  prepare_bf16(args);
+  prepare_bf16<Decoder>(args);
   if (args.group_sums == nullptr) return;
   const int64_t group_size = args.in / args.n_groups;
   for (int64_t t = args.token_begin; t < args.token_end; ++t)

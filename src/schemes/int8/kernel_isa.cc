@@ -72,7 +72,7 @@ void prepare(const PrepareArgs& args) {
       inverse = amax > 0 ? 127 / amax : 0;
       if (inverse > 0x1p127f) inverse = 0;  // infinite, for an amax near the least float: all codes are 0
     }
-    const TokenPlace place = place_token(args, t, kCodeBytes);
+    const TokenPlace place = place_token<Decoder>(args, t);
     F32x16 sum = set1(0);
     for (int64_t k = 0; k < args.in; k += 16) {
       const F32x16 x = load_input(args, t, k);

@@ -54,7 +54,7 @@ TM_FN PairWeights pair(Codes raw) {
 #endif
 
 // A lane of 32 bits holds the codes of k0 k2 k1 k3 of a row.
-struct Decoder : PlainDecoder {
+struct Decoder : LookUpDecoder {
   static constexpr int kStep = 4, kParts = 2, kPartX = kPairInputs, kLineBytes = 64;
   static constexpr int64_t kXElementBytes = kBf16InputBytes;
   using X = PairInput;
@@ -68,7 +68,7 @@ struct Decoder : PlainDecoder {
   TM_FN F32x16 dot(F32x16 sum, Part w, const X* x) { return dot_pair(sum, w, x); }
 };
 
-void prepare(const PrepareArgs& args) { prepare_bf16(args); }
+void prepare(const PrepareArgs& args) { prepare_bf16<Decoder>(args); }
 
 constexpr SchemeKernels kGroupKernels{kBf16Arithmetic, kBf16InputBytes, prepare, multiply<ScaledGroups<Decoder>>};
 
