@@ -4,6 +4,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <thread>
 #include <utility>
@@ -27,6 +28,23 @@ class ThreadPool {
   void run(Body&& body) {
     run_erased([](void* context, int thread) { (*static_cast<std::remove_reference_t<Body>*>(context))(thread); },
                const_cast<void*>(static_cast<const void*>(&body)));
+  }
+
+  // body(begin, end) for each member's share of [0, n), likewise; it may throw, and the first share's exception is
+  // thrown on when all are done.
+  template <class Body>
+  void run_shares(int64_t n, int64_t grain, Body&& body) {
+    std::vector<std::exception_ptr> errors(n_threads_);
+    run([&](int thread) {
+      const auto [begin, end] = share(n, thread, grain);
+      try {
+        if (begin < end) body(begin, end);
+      } catch (...) {
+        errors[thread] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& error : errors)
+      if (error) std::rethrow_exception(error);
   }
 
   // Inside run(): returns when every member has arrived; what was written before is visible after.

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <stdexcept>
+#include <string>
 
 namespace trimeter {
 namespace {
@@ -29,6 +31,27 @@ TEST(ThreadPool, BarrierSeparatesPhases) {
     }
   });
   EXPECT_EQ(wrong, 0);
+}
+
+TEST(ThreadPool, RunSharesThrowsTheFirstSharesException) {
+  ThreadPool pool(3);
+  std::vector<int> seen(10, 0);
+  const auto body = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      ++seen[static_cast<size_t>(i)];
+      if (i == 4 || i == 9) throw std::runtime_error(std::to_string(i));
+    }
+  };
+  try {
+    pool.run_shares(10, 1, body);
+    FAIL() << "nothing was thrown";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "4");
+  }
+  EXPECT_EQ(seen, (std::vector<int>{1, 1, 1, 1, 1, 0, 1, 1, 1, 1}));
+  pool.run_shares(2, 1, [&](int64_t begin, int64_t end) { seen[static_cast<size_t>(begin)] += static_cast<int>(end); });
+  EXPECT_EQ(seen[0], 2);
+  EXPECT_EQ(seen[1], 3);
 }
 
 TEST(ThreadPool, SharesCoverTheRangeInWholeUnits) {

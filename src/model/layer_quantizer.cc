@@ -139,7 +139,7 @@ CanonicalWeight LayerQuantizer::choose_codes(const Linear& linear) {
   const DenseRows rows{.data = reinterpret_cast<const std::byte*>(linear.weight.data()),
                        .dtype = DType::kF32,
                        .n_rows = linear.spec.shape.out};
-  return linear.scheme.quantize_rtn(std::span(&rows, 1), linear.spec.shape);
+  return linear.scheme.quantize_rtn(std::span(&rows, 1), linear.spec.shape, pool_);
 }
 
 CanonicalLinear LayerQuantizer::finish(Linear linear, QuantizationReport& report) {

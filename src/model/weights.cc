@@ -153,7 +153,7 @@ CanonicalLinear read_linear(const Checkpoint& checkpoint, const ModelSpec& spec,
     check_range(view, scheme.info().activation, pool);
     parts.push_back({view.bytes.data(), view.dtype, part.n_rows});
   }
-  return {linear, &scheme, scheme.quantize_rtn(parts, linear.shape), read_bias(checkpoint, linear, pool)};
+  return {linear, &scheme, scheme.quantize_rtn(parts, linear.shape, pool), read_bias(checkpoint, linear, pool)};
 }
 
 LinearWeight pack(CanonicalLinear linear, ThreadPool& pool) {
@@ -211,7 +211,7 @@ LinearWeight load_packed_embedding(const Checkpoint& checkpoint, const ModelSpec
   const TensorView& view = checkpoint.at(kEmbedding, shape);
   check_range(view, scheme.info().activation, pool);
   const DenseRows rows{view.bytes.data(), view.dtype, spec.vocab_size};
-  LinearWeight weight{linear, &scheme, scheme.pack(scheme.quantize_rtn({&rows, 1}, linear.shape), pool), {}};
+  LinearWeight weight{linear, &scheme, scheme.pack(scheme.quantize_rtn({&rows, 1}, linear.shape, pool), pool), {}};
   release(view);
   return weight;
 }

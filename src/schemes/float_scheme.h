@@ -17,7 +17,7 @@ class FloatScheme final : public TiledScheme {
   FloatScheme(const SchemeInfo& info, std::span<const SchemeKernels* const> kernels)
       : TiledScheme(info, {.step = Codec::kStep}, kernels) {}
 
-  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const override {
+  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape, ThreadPool&) const override {
     check_shape(shape);
     check_parts(parts, shape);
     CanonicalWeight weight;

@@ -26,7 +26,9 @@ struct IntegerGrid {
   //                     pseudo_quantize_tensor with the range widened to hold 0, as its zero point assumes
   //   symmetric         s = 2 max|w| / max_code (GPTQ's and compressed-tensors' symmetric scale)
   Point fit(std::span<const float> values, float shrink = 1) const;
-  uint8_t code(float value, Point p) const;  // the nearest, ties to even, clamped to the codes there are
+  // The nearest, ties to even, clamped to the codes there are.
+  uint8_t code(float value, Point p) const;
+  void code(std::span<const float> values, Point p, uint8_t* codes) const;
   float value(uint8_t code, Point p) const { return static_cast<float>(code - p.zero) * p.scale; }
 };
 

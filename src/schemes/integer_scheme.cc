@@ -64,7 +64,7 @@ uint8_t IntegerScheme::zero(const CanonicalWeight& weight, int64_t i) const {
   return grid_.zero_points ? weight.zeros[i] : static_cast<uint8_t>(grid_.middle());
 }
 
-CanonicalWeight IntegerScheme::quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const {
+CanonicalWeight IntegerScheme::quantize_rtn(std::span<const DenseRows> parts, MatShape shape, ThreadPool& pool) const {
   check_shape(shape);
   check_parts(parts, shape);
   const int64_t n = n_groups(shape.in), group_size = shape.in / n;
@@ -73,18 +73,20 @@ CanonicalWeight IntegerScheme::quantize_rtn(std::span<const DenseRows> parts, Ma
   weight.codes.resize(shape.out * shape.in);
   weight.scales.resize(shape.out * n);
   if (grid_.zero_points) weight.zeros.resize(weight.scales.size());
-  std::vector<float> values(shape.in);
-  for (int64_t row = 0; row < shape.out; ++row) {
-    read_finite_row(parts, shape, row, values.data());
-    for (int64_t g = 0; g < n; ++g) {
-      const int64_t i = row * n + g;
-      const std::span<const float> group = std::span(values).subspan(g * group_size, group_size);
-      const IntegerGrid::Point point = grid_.fit(group);
-      weight.scales[i] = point.scale;
-      if (grid_.zero_points) weight.zeros[i] = point.zero;
-      for (int64_t k = 0; k < group_size; ++k) weight.codes[i * group_size + k] = grid_.code(group[k], point);
+  pool.run_shares(shape.out, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> values(shape.in);
+    for (int64_t row = begin; row < end; ++row) {
+      read_finite_row(parts, shape, row, values.data());
+      for (int64_t g = 0; g < n; ++g) {
+        const int64_t i = row * n + g;
+        const std::span<const float> group = std::span(values).subspan(g * group_size, group_size);
+        const IntegerGrid::Point point = grid_.fit(group);
+        weight.scales[i] = point.scale;
+        if (grid_.zero_points) weight.zeros[i] = point.zero;
+        grid_.code(group, point, &weight.codes[i * group_size]);
+      }
     }
-  }
+  });
   if (info_.static_input) weight.input_scale = 1;
   if (layout_.input_order)
     for (int64_t k = 0; k < shape.in; ++k) weight.group_of_input.push_back(static_cast<int32_t>(k / group_size));
@@ -120,9 +122,11 @@ void IntegerScheme::pack_row(const CanonicalWeight& weight, int64_t row, PackedW
   const MatShape shape = weight.shape;
   const RowPlace at = place(shape, row);
   const uint8_t* codes = &weight.codes[row * shape.in];
-  for (int64_t k = 0; k < shape.in; ++k) {
-    const uint32_t code = codes[layout_.input_order ? packed.input_order[k] : k];
-    packed.values.as<uint32_t>()[at.word(k) / 4] |= code << shift_of(k);
+  for (int64_t begin = 0; begin < shape.in; begin += layout_.step) {
+    uint32_t word = 0;
+    for (int64_t k = begin; k < std::min(begin + layout_.step, shape.in); ++k)
+      word |= uint32_t{codes[layout_.input_order ? packed.input_order[k] : k]} << shift_of(k);
+    packed.values.as<uint32_t>()[at.word(begin) / 4] = word;
   }
   const int64_t n = n_groups(shape.in);
   for (int64_t g = 0; g < n; ++g) {

@@ -25,7 +25,7 @@ class IntegerScheme : public TiledScheme {
   // info.grid says bits, group size and zero points, and outlives the scheme.
   IntegerScheme(const SchemeInfo& info, Form form, std::span<const SchemeKernels* const> kernels);
 
-  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const override;
+  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape, ThreadPool& pool) const override;
   std::vector<float> dequantize(const CanonicalWeight& weight) const override;
   // Throws Error(kBadFile) for a scale that is not exact in weight.scale_dtype, and for a group_of_input that names a
   // group which does not exist or gives one more or fewer inputs than a group has.

@@ -118,7 +118,11 @@ class Scheme {
   virtual KernelPlan plan(Isa isa) const = 0;
 
   // Nearest codes and scales without looking at any activation (amax or min/max): the RTN of this scheme's grid.
-  virtual CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const = 0;
+  virtual CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape, ThreadPool& pool) const = 0;
+  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const {
+    ThreadPool alone(1);
+    return quantize_rtn(parts, shape, alone);
+  }
   // The scalar decode formula, w[out, in] in float.
   virtual std::vector<float> dequantize(const CanonicalWeight& weight) const = 0;
   // Canonical to packed, and one row of the packed form back to float (embedding look-up in a tied lm_head, tests).

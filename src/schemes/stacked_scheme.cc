@@ -52,13 +52,13 @@ class StackedScheme final : public Scheme {
     return plan;
   }
 
-  CanonicalWeight quantize_rtn(std::span<const DenseRows> rows, MatShape shape) const override {
+  CanonicalWeight quantize_rtn(std::span<const DenseRows> rows, MatShape shape, ThreadPool& pool) const override {
     CanonicalWeight weight;
     weight.shape = shape;
     for (size_t i = 0; i < parts_.size(); ++i)
       if (const MatShape part = part_shape(shape, i); part.out > 0)
         weight.parts.push_back(
-            parts_[i].scheme->quantize_rtn(slice(rows, shape.in, first_row(shape, i), part.out), part));
+            parts_[i].scheme->quantize_rtn(slice(rows, shape.in, first_row(shape, i), part.out), part, pool));
     return weight;
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 #include "base/error.h"
 #include "schemes/dense.h"
@@ -37,20 +38,26 @@ class Fp8E4M3 final : public TiledScheme {
                     scales == Scales::kPerBlock ? fp8_e4m3_block128_kernel_table : fp8_e4m3_kernel_table),
         scales_(scales) {}
 
-  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const override {
+  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape, ThreadPool& pool) const override {
     check_shape(shape);
     check_parts(parts, shape);
     CanonicalWeight weight;
     weight.shape = shape;
     weight.scales.resize(n_scales(shape));
-    std::vector<float> values(shape.in);
-    for (int64_t row = 0; row < shape.out; ++row) {
-      read_finite_row(parts, shape, row, values.data());
-      for (int64_t k = 0; k < shape.in; ++k) {
-        float& amax = weight.scales[scale_index(shape, row, k)];
-        amax = std::max(amax, std::fabs(values[k]));
+    std::mutex merging;  // rows of several members may share a scale
+    pool.run_shares(shape.out, kBlock, [&](int64_t begin, int64_t end) {
+      std::vector<float> values(shape.in), amax(weight.scales.size());
+      for (int64_t row = begin; row < end; ++row) {
+        read_finite_row(parts, shape, row, values.data());
+        for (int64_t k = 0; k < shape.in; ++k) {
+          float& largest = amax[scale_index(shape, row, k)];
+          largest = std::max(largest, std::fabs(values[k]));
+        }
       }
-    }
+      const std::lock_guard lock(merging);
+      std::ranges::transform(amax, weight.scales, weight.scales.begin(),
+                             [](float a, float b) { return std::max(a, b); });
+    });
     std::vector<float> reciprocals;
     for (float& scale : weight.scales) {
       scale /= kE4M3Max;
@@ -58,11 +65,14 @@ class Fp8E4M3 final : public TiledScheme {
       reciprocals.push_back(1 / scale);
     }
     weight.codes.resize(shape.out * shape.in);
-    for (int64_t row = 0; row < shape.out; ++row) {
-      read_row(parts, shape, row, values.data());
-      for (int64_t k = 0; k < shape.in; ++k)
-        weight.codes[row * shape.in + k] = e4m3_from_float(values[k] * reciprocals[scale_index(shape, row, k)]);
-    }
+    pool.run_shares(shape.out, 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> values(shape.in);
+      for (int64_t row = begin; row < end; ++row) {
+        read_row(parts, shape, row, values.data());
+        for (int64_t k = 0; k < shape.in; ++k)
+          weight.codes[row * shape.in + k] = e4m3_from_float(values[k] * reciprocals[scale_index(shape, row, k)]);
+      }
+    });
     if (info_.static_input) weight.input_scale = 1;
     return weight;
   }

@@ -67,22 +67,24 @@ class GgmlScheme final : public TiledScheme {
     return TiledScheme::refuses(shape);
   }
 
-  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape) const override {
+  CanonicalWeight quantize_rtn(std::span<const DenseRows> parts, MatShape shape, ThreadPool& pool) const override {
     check_shape(shape);
     check_parts(parts, shape);
     CanonicalWeight weight;
     weight.shape = shape;
     const int64_t stride = row_bytes(type_, shape.in);
     weight.codes.resize(static_cast<size_t>(shape.out * stride));
-    std::vector<float> values(static_cast<size_t>(shape.in));
-    for (int64_t row = 0; row < shape.out; ++row) {
-      read_finite_row(parts, shape, row, values.data());
-      for (int64_t k = 0; k < shape.in; ++k)
-        if (std::fabs(values[k]) > kF16Max)
-          throw Error(Errc::kBadFile, "{}: weight [{}, {}]: wanted at most {} in size, as scales are fp16, got {}",
-                      info_.name, row, k, kF16Max, values[k]);
-      quantize_ggml(type_, values.data(), shape.in, &weight.codes[row * stride]);
-    }
+    pool.run_shares(shape.out, 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> values(static_cast<size_t>(shape.in));
+      for (int64_t row = begin; row < end; ++row) {
+        read_finite_row(parts, shape, row, values.data());
+        for (int64_t k = 0; k < shape.in; ++k)
+          if (std::fabs(values[k]) > kF16Max)
+            throw Error(Errc::kBadFile, "{}: weight [{}, {}]: wanted at most {} in size, as scales are fp16, got {}",
+                        info_.name, row, k, kF16Max, values[k]);
+        quantize_ggml(type_, values.data(), shape.in, &weight.codes[row * stride]);
+      }
+    });
     return weight;
   }
 
