@@ -56,7 +56,7 @@ struct HardwareProfile {
   // One thread, by the ledger's name of the operation, per byte that the ledger says it reads and writes. An operation
   // that is not here runs at the read bandwidth.
   std::map<std::string, double> elementwise_seconds_per_byte;
-  double sampling_seconds_per_logit = 0;  // greedy choice from a row of logits, one thread
+  double sampling_seconds_per_logit = 0;  // greedy choice from a row of logits, one thread of those that share it
   double barrier_s = 0;                   // one barrier of the team; on a card one small kernel of a graph
   double launch_s = 0;                    // on a card: one small kernel outside a graph
   // On a card, what the host takes to launch a step that is no graph, and each of its layers.

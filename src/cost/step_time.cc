@@ -127,7 +127,7 @@ StepTime StepTimer::time(const StepShape& step) const {
     }
   }
   const double sampling_s =
-      static_cast<double>(step.n_logit_rows * model_.vocab_size) * hardware_.sampling_seconds_per_logit;
+      static_cast<double>(step.n_logit_rows * model_.vocab_size) * hardware_.sampling_seconds_per_logit / threads_;
   add(result, {"sampling", 1, sampling_s, 0, sampling_s}, kElementwiseTerm, kElementwiseTerm);
   const double barriers_s = threads_ > 1 ? kBarriersPerLayer * hardware_.barrier_s : 0;
   int64_t n_rows = 0;

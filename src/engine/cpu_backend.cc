@@ -10,6 +10,7 @@ class CpuRunner : public StepRunner {
       : forward_(forward), layout_(layout), memory_(memory), memory_user_(memory_user) {}
   void run(const StepBatch& batch) override { forward_.run(batch, {layout_, memory_.of(memory_user_).data()}); }
   std::span<const float> logits(std::span<const int32_t> rows) override { return forward_.logits(rows); }
+  std::span<const int32_t> largest(std::span<const int32_t> rows) override { return forward_.largest(rows); }
   bool time_operations(OpClock* clock) override {
     forward_.time_operations(clock);
     return true;

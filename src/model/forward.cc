@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kernels/ops.h"
 #include "model/rope_table.h"
+#include "tensor/logits.h"
 
 namespace trimeter {
 namespace {
@@ -41,6 +42,7 @@ struct Forward::Impl {
   void rotate_and_cache(int thread, int layer);
   void attend(int thread, int layer);
   void activate(int thread, const LinearWeight& down, const PreparedInput& prepared);
+  void compute_logits(std::span<const int32_t> rows, bool find_largest);
   void mark(int thread, Op op) {
     if (clock && thread == 0) clock->mark(op);
   }
@@ -62,6 +64,14 @@ struct Forward::Impl {
     PreparedInput qkv, attention_out, gate_up, down;
   };
   std::vector<LayerInputs> inputs;  // of the piece; each linear's own, as layers may differ in their schemes
+
+  // Of a thread's share of the vocabulary; the lowest token among equals, -1 if a logit is not finite.
+  struct Largest {
+    int32_t token;
+    float logit;
+  };
+  std::vector<Largest> largest_of_shares;  // [rows, threads]
+  std::vector<int32_t> largest;            // [rows]
 
   // The piece being computed.
   KvView kv;
@@ -88,6 +98,8 @@ Forward::Impl::Impl(const ModelWeights& model_weights, const EngineLimits& engin
   rows.reserve(static_cast<size_t>(sizes.piece_rows));
   inputs.resize(weights.layers.size());
   attention_begin.resize(static_cast<size_t>(pool.size()) + 1);
+  largest.resize(static_cast<size_t>(limits.max_num_seqs));
+  largest_of_shares.resize(largest.size() * static_cast<size_t>(pool.size()));
 }
 
 // Rows of the batch lie sequence after sequence; [begin, end) may start and end inside one.
@@ -137,8 +149,10 @@ void Forward::Impl::norm_and_prepare(int thread, const float* x, const std::vect
                                      const LinearWeight& linear, const PreparedInput& prepared) {
   const int64_t n = spec.hidden_size;
   const auto [begin, end] = pool.share(prepared.n_tokens, thread);
-  for (int64_t t = begin; t < end; ++t) rms_norm(x + t * n, g.data(), spec.rms_norm_eps, n, input + t * n, isa);
-  if (begin < end) linear.scheme->prepare(linear.packed, input, begin, end, prepared, isa);
+  for (int64_t t = begin; t < end; ++t) {
+    rms_norm(x + t * n, g.data(), spec.rms_norm_eps, n, input + t * n, isa);
+    linear.scheme->prepare(linear.packed, input, t, t + 1, prepared, isa);
+  }
 }
 
 void Forward::Impl::prepare(int thread, const LinearWeight& linear, const PreparedInput& prepared) {
@@ -188,8 +202,8 @@ void Forward::Impl::activate(int thread, const LinearWeight& down, const Prepare
   for (int64_t r = begin; r < end; ++r) {
     const float* gate = projection + r * 2 * n;
     silu_mul(gate, gate + n, n, input + r * n, isa);
+    down.scheme->prepare(down.packed, input, r, r + 1, prepared_down, isa);
   }
-  prepare(thread, down, prepared_down);
 }
 
 // Calls stages(op, stage), or stages(op, stage, &linear) where `stage` leaves that linear's float inputs in `input`.
@@ -280,31 +294,59 @@ void Forward::run_layers(const StepBatch& batch, const KvView& kv, float* hidden
   impl_->run_pieces(batch, kv, hidden, static_cast<int>(impl_->weights.layers.size()), false);
 }
 
-std::span<const float> Forward::logits(std::span<const int32_t> rows) {
-  Impl& f = *impl_;
-  const auto n_rows = static_cast<int64_t>(rows.size());
-  TM_CHECK(n_rows <= f.limits.max_num_seqs, "logits of {} rows, at most {}", n_rows, f.limits.max_num_seqs);
-  for (const int32_t row : rows)
-    TM_CHECK(row >= 0 && row < f.n_rows_of_step, "logits of row {} of {}", row, f.n_rows_of_step);
-  const LinearWeight& head = f.weights.lm_head;
-  const int64_t hidden = f.spec.hidden_size;
-  for (int64_t first = 0; first < n_rows; first += f.sizes.logit_rows) {
-    const int64_t n = std::min(f.sizes.logit_rows, n_rows - first);
-    f.arena.reset(f.prepared_from);
-    const PreparedInput prepared = head.scheme->take_prepared(f.arena, n, hidden, f.isa);
-    f.pool.run([&](int thread) {
-      const auto [begin, end] = f.pool.share(n, thread);
+void Forward::Impl::compute_logits(std::span<const int32_t> logit_rows, bool find_largest) {
+  const auto n_rows = static_cast<int64_t>(logit_rows.size());
+  TM_CHECK(n_rows <= limits.max_num_seqs, "logits of {} rows, at most {}", n_rows, limits.max_num_seqs);
+  for (const int32_t row : logit_rows)
+    TM_CHECK(row >= 0 && row < n_rows_of_step, "logits of row {} of {}", row, n_rows_of_step);
+  const LinearWeight& head = weights.lm_head;
+  const int64_t hidden = spec.hidden_size, vocab = spec.vocab_size;
+  for (int64_t first = 0; first < n_rows; first += sizes.logit_rows) {
+    const int64_t n = std::min(sizes.logit_rows, n_rows - first);
+    arena.reset(prepared_from);
+    const PreparedInput prepared = head.scheme->take_prepared(arena, n, hidden, isa);
+    pool.run([&](int thread) {
+      const auto [begin, end] = pool.share(n, thread);
       for (int64_t i = begin; i < end; ++i)
-        rms_norm(f.residual + rows[static_cast<size_t>(first + i)] * hidden, f.weights.final_norm.data(),
-                 f.spec.rms_norm_eps, hidden, f.input + i * hidden, f.isa);
-      f.prepare(thread, head, prepared);
-      f.pool.barrier();
-      f.mark(thread, Op::kNorm);
-      f.multiply(thread, head, prepared, false, f.logits + first * f.spec.vocab_size);
+        rms_norm(residual + logit_rows[static_cast<size_t>(first + i)] * hidden, weights.final_norm.data(),
+                 spec.rms_norm_eps, hidden, input + i * hidden, isa);
+      prepare(thread, head, prepared);
+      pool.barrier();
+      mark(thread, Op::kNorm);
+      multiply(thread, head, prepared, false, logits + first * vocab);
+      if (!find_largest) return;
+      pool.barrier();  // for the clock alone: a thread looks at what it wrote
+      mark(thread, Op::kLmHead);
+      const auto [share_begin, share_end] = pool.share(vocab, thread, kPanelRows);
+      for (int64_t i = first; i < first + n; ++i) {
+        const float* share = logits + i * vocab + share_begin;
+        const int32_t at = argmax({share, static_cast<size_t>(share_end - share_begin)});
+        largest_of_shares[static_cast<size_t>(i * pool.size() + thread)] =
+            at < 0 ? Largest{-1, 0} : Largest{static_cast<int32_t>(share_begin) + at, share[at]};
+      }
     });
-    f.mark(0, Op::kLmHead);
+    mark(0, find_largest ? Op::kSampling : Op::kLmHead);
   }
-  return {f.logits, static_cast<size_t>(n_rows * f.spec.vocab_size)};
+}
+
+std::span<const float> Forward::logits(std::span<const int32_t> rows) {
+  impl_->compute_logits(rows, false);
+  return {impl_->logits, rows.size() * static_cast<size_t>(impl_->spec.vocab_size)};
+}
+
+std::span<const int32_t> Forward::largest(std::span<const int32_t> rows) {
+  Impl& f = *impl_;
+  f.compute_logits(rows, true);
+  const auto n_threads = static_cast<size_t>(f.pool.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Impl::Largest best = f.largest_of_shares[i * n_threads];
+    for (size_t t = 1; t < n_threads && best.token >= 0; ++t)
+      if (const Impl::Largest other = f.largest_of_shares[i * n_threads + t];
+          other.token < 0 || other.logit > best.logit)
+        best = other;
+    f.largest[i] = best.token;
+  }
+  return std::span(f.largest).first(rows.size());
 }
 
 int64_t Forward::activation_high_water_bytes() const { return impl_->arena.high_water_bytes(); }

@@ -36,6 +36,8 @@ class Forward {
   // logits[i, vocab] of rows[i] of the last run: at most limits.max_num_seqs rows a call, as many calls as wanted.
   // The result lies in the scratch until the next call.
   std::span<const float> logits(std::span<const int32_t> rows);
+  // Of the same logits the largest one's token for each row, the lowest among equals; -1 where one is not finite.
+  std::span<const int32_t> largest(std::span<const int32_t> rows);
 
   // The layers alone, without embedding and final norm: hidden [n_rows, hidden_size] f32 in and out, in place.
   // Calibration walks a model with it whose `weights` hold one layer at a time (n_layers = 1); batch.tokens only tells

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "model/forward_harness.h"
+#include "tensor/logits.h"
 
 namespace trimeter {
 namespace {
@@ -95,6 +96,21 @@ TEST(Forward, AStepLongerThanAPieceIsTheSameStep) {
   const HarnessSeq seq{random_tokens(320, 300, 4), blocks_from(0, 1)};
   static_assert(kPieceRows < 320);
   EXPECT_EQ(first_difference(harness.score(seq, 320), harness.score(seq, 100)), -1);
+}
+
+TEST(Forward, LargestIsTheArgmaxOfTheLogits) {
+  ThreadPool pool(3);
+  const ModelWeights weights = load(kTiny, format("bf16"), pool);
+  ForwardHarness harness(weights, kLimits, pool, active_isa(), 20);
+  const std::vector<int32_t> tokens = random_tokens(40, 300, 6), blocks = blocks_from(0, 1);
+  const StepSeq step{0, 40, 0, blocks.data()};
+  harness.forward.run({tokens, {&step, 1}}, harness.kv());
+  const std::vector<int32_t> rows = {0, 39, 7, 20, 21, 22, 23};
+  const std::span<const float> logits = harness.forward.logits(rows);
+  std::vector<int32_t> wanted;
+  for (size_t i = 0; i < rows.size(); ++i) wanted.push_back(argmax(logits.subspan(i * 300, 300)));
+  const std::span<const int32_t> largest = harness.forward.largest(rows);
+  EXPECT_EQ(std::vector<int32_t>(largest.begin(), largest.end()), wanted);
 }
 
 TEST(Forward, TakesWhatTheLedgerSays) {

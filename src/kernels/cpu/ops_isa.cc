@@ -141,29 +141,38 @@ void kv_write(const KvWriteArgs& args) {
 #if defined(TM_ISA_scalar) || defined(TM_ISA_avx2)
 constexpr int kHeads = 2;
 constexpr int channel_vectors(int) { return 1; }
+constexpr int score_runs_together(int) { return 1; }
 #else
 constexpr int kHeads = 8;
-constexpr int channel_vectors(int heads) { return heads <= 4 ? 4 : 1; }
+constexpr int channel_vectors(int heads) { return heads <= 4 ? 4 : 2; }
+constexpr int score_runs_together(int heads) { return heads <= 3 ? 4 : heads <= 7 ? 2 : 1; }
 #endif
-
-// scores[h] = scale * q[h] . K, a lane per token; even and odd channels are summed apart, whatever H.
-template <class E, int H>
-TM_FN void score_run(const typename E::Element* k, const float* q, int64_t head_dim, float scale, F32x16 (&scores)[H]) {
-  F32x16 even[H], odd[H];
-  for (int h = 0; h < H; ++h) even[h] = odd[h] = set1(0);
-  for (int64_t d = 0; d < head_dim; d += 2) {
-    const F32x16 k0 = E::load16(k + d * kRun), k1 = E::load16(k + (d + 1) * kRun);
-    for (int h = 0; h < H; ++h) {
-      even[h] = fma(set1(q[h * head_dim + d]), k0, even[h]);
-      odd[h] = fma(set1(q[h * head_dim + d + 1]), k1, odd[h]);
-    }
-  }
-  for (int h = 0; h < H; ++h) scores[h] = mul(add(even[h], odd[h]), set1(scale));
-}
 
 // Runs of tokens whose scores meet their maximum together.
 constexpr int kStepRuns = 4;
 constexpr int kStepTokens = kStepRuns * kRun;
+
+// scores[h] = scale * q[h] . K for R runs, a lane per token; even and odd channels are summed apart, whatever H and R.
+template <class E, int H, int R>
+TM_FN void score_runs(const typename E::Element* const* runs, const float* q, int64_t head_dim, float scale,
+                      float (&scores)[H][kStepTokens], int first) {
+  F32x16 even[H][R], odd[H][R];
+  for (int h = 0; h < H; ++h)
+    for (int r = 0; r < R; ++r) even[h][r] = odd[h][r] = set1(0);
+  for (int64_t d = 0; d < head_dim; d += 2) {
+    for (int half = 0; half < 2; ++half) {
+      F32x16 k[R];
+      for (int r = 0; r < R; ++r) k[r] = E::load16(runs[r] + (d + half) * kRun);
+      for (int h = 0; h < H; ++h)
+        for (int r = 0; r < R; ++r) {
+          F32x16& sum = half == 0 ? even[h][r] : odd[h][r];
+          sum = fma(set1(q[h * head_dim + d + half]), k[r], sum);
+        }
+    }
+  }
+  for (int h = 0; h < H; ++h)
+    for (int r = 0; r < R; ++r) store(scores[h] + (first + r) * kRun, mul(add(even[h][r], odd[h][r]), set1(scale)));
+}
 
 // out[h][c..] += sum_j p[h][j] V[j][c..] over a step's tokens, for C vectors of channels; n < 16 channels if C is 1.
 template <class E, int H, int C>
@@ -211,32 +220,37 @@ void attend(const AttentionArgs& args, const float* q, float* out) {
   for (int64_t begin = 0; begin < args.n_context; begin += kStepTokens) {
     const int64_t left = args.n_context - begin;
     const int n_tokens = left < kStepTokens ? static_cast<int>(left) : kStepTokens;
-    const typename E::Element* v[kStepRuns];
-    [[maybe_unused]] F32x16 v_scales[kStepRuns];  // of the runs' tokens
-    float p[H][kStepTokens];                      // scores, then weights
+    const int n_runs = (n_tokens + kRun - 1) / kRun;
+    const typename E::Element *k[kStepRuns], *v[kStepRuns];
+    [[maybe_unused]] F32x16 k_scales[kStepRuns], v_scales[kStepRuns];  // of the runs' tokens
+    float p[H][kStepTokens];                                           // scores, then weights
     F32x16 largest[H];
     for (int h = 0; h < H; ++h) largest[h] = set1(-__builtin_inff());
-    for (int r = 0; r * kRun < n_tokens; ++r) {
+    for (int r = 0; r < n_runs; ++r) {
       const int64_t token = begin + r * kRun;
       const char* block = kv.blocks + args.block_table[token / kv.block_size] * kv.block_bytes;
       const int64_t offset = token % kv.block_size * head_dim;
       v[r] = reinterpret_cast<const typename E::Element*>(block + kv.v_offset) + offset;
-      F32x16 scores[H];
-      score_run<E, H>(reinterpret_cast<const typename E::Element*>(block) + offset, q, head_dim,
-                      args.scale * args.kv_scale.k, scores);
-      [[maybe_unused]] F32x16 k_scales;
+      k[r] = reinterpret_cast<const typename E::Element*>(block) + offset;
       if constexpr (E::kTokenScales) {
         const char* scales = block + kv.scales_offset + token % kv.block_size * 2;
-        k_scales = load_f16(reinterpret_cast<const uint16_t*>(scales));
+        k_scales[r] = load_f16(reinterpret_cast<const uint16_t*>(scales));
         v_scales[r] = load_f16(reinterpret_cast<const uint16_t*>(scales + kv.v_offset));
       }
-      for (int h = 0; h < H; ++h) {
-        if constexpr (E::kTokenScales) scores[h] = mul(scores[h], k_scales);
-        scores[h] = fill_from(scores[h], n_tokens - r * kRun, -__builtin_inff());
-        largest[h] = max(largest[h], scores[h]);
-        store(p[h] + r * kRun, scores[h]);
-      }
     }
+    const float scale = args.scale * args.kv_scale.k;
+    constexpr int kRuns = score_runs_together(H);
+    int run = 0;
+    for (; run + kRuns <= n_runs; run += kRuns) score_runs<E, H, kRuns>(k + run, q, head_dim, scale, p, run);
+    for (; run < n_runs; ++run) score_runs<E, H, 1>(k + run, q, head_dim, scale, p, run);
+    for (int r = 0; r < n_runs; ++r)
+      for (int h = 0; h < H; ++h) {
+        F32x16 scores = load(p[h] + r * kRun);
+        if constexpr (E::kTokenScales) scores = mul(scores, k_scales[r]);
+        scores = fill_from(scores, n_tokens - r * kRun, -__builtin_inff());
+        largest[h] = max(largest[h], scores);
+        store(p[h] + r * kRun, scores);
+      }
     for (int h = 0; h < H; ++h) {
       const float maximum = reduce_max(largest[h]);
       if (maximum > maxima[h]) {
