@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/error.h"
@@ -320,9 +321,11 @@ void Forward::Impl::compute_logits(std::span<const int32_t> logit_rows, bool fin
       const auto [share_begin, share_end] = pool.share(vocab, thread, kPanelRows);
       for (int64_t i = first; i < first + n; ++i) {
         const float* share = logits + i * vocab + share_begin;
+        Largest& best = largest_of_shares[static_cast<size_t>(i * pool.size() + thread)];
+        best = {0, -std::numeric_limits<float>::infinity()};  // of no logits: more threads than panels
+        if (share_begin == share_end) continue;
         const int32_t at = argmax({share, static_cast<size_t>(share_end - share_begin)});
-        largest_of_shares[static_cast<size_t>(i * pool.size() + thread)] =
-            at < 0 ? Largest{-1, 0} : Largest{static_cast<int32_t>(share_begin) + at, share[at]};
+        best = at < 0 ? Largest{-1, 0} : Largest{static_cast<int32_t>(share_begin) + at, share[at]};
       }
     });
     mark(0, find_largest ? Op::kSampling : Op::kLmHead);

@@ -99,18 +99,26 @@ TEST(Forward, AStepLongerThanAPieceIsTheSameStep) {
 }
 
 TEST(Forward, LargestIsTheArgmaxOfTheLogits) {
-  ThreadPool pool(3);
-  const ModelWeights weights = load(kTiny, format("bf16"), pool);
-  ForwardHarness harness(weights, kLimits, pool, active_isa(), 20);
-  const std::vector<int32_t> tokens = random_tokens(40, 300, 6), blocks = blocks_from(0, 1);
-  const StepSeq step{0, 40, 0, blocks.data()};
-  harness.forward.run({tokens, {&step, 1}}, harness.kv());
-  const std::vector<int32_t> rows = {0, 39, 7, 20, 21, 22, 23};
-  const std::span<const float> logits = harness.forward.logits(rows);
-  std::vector<int32_t> wanted;
-  for (size_t i = 0; i < rows.size(); ++i) wanted.push_back(argmax(logits.subspan(i * 300, 300)));
-  const std::span<const int32_t> largest = harness.forward.largest(rows);
-  EXPECT_EQ(std::vector<int32_t>(largest.begin(), largest.end()), wanted);
+  for (const int n_threads : {1, 3, 20}) {  // 300 tokens are 19 panels: one thread has none
+    ThreadPool pool(n_threads);
+    ModelWeights weights = load(kTiny, format("bf16"), pool);
+    ForwardHarness harness(weights, kLimits, pool, active_isa(), 20);
+    const std::vector<int32_t> tokens = random_tokens(40, 300, 6), blocks = blocks_from(0, 1),
+                               rows = {0, 39, 7, 20, 21, 22, 23};
+    const auto largest = [&] {
+      const StepSeq step{0, 40, 0, blocks.data()};
+      harness.forward.run({tokens, {&step, 1}}, harness.kv());
+      const std::span<const int32_t> got = harness.forward.largest(rows);
+      return std::vector<int32_t>(got.begin(), got.end());
+    };
+    const std::vector<int32_t> got = largest();
+    const std::span<const float> logits = harness.forward.logits(rows);
+    for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(got[i], argmax(logits.subspan(i * 300, 300))) << n_threads;
+    std::ranges::fill(weights.final_norm, 0.0f);  // all logits are equal
+    EXPECT_EQ(largest(), std::vector<int32_t>(rows.size(), 0)) << n_threads;
+    std::ranges::fill(weights.final_norm, NAN);
+    EXPECT_EQ(largest(), std::vector<int32_t>(rows.size(), -1)) << n_threads;
+  }
 }
 
 TEST(Forward, TakesWhatTheLedgerSays) {
