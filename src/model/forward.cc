@@ -21,6 +21,8 @@ struct Row {
 
 // A call of the attention kernel costs about as much as this many tokens of context.
 constexpr int64_t kAttentionCallTokens = 16;
+// Rows whose activations are rounded or quantized as soon as they are computed: few enough for L2.
+constexpr int64_t kRowsInCache = 8;
 
 }  // namespace
 
@@ -150,9 +152,10 @@ void Forward::Impl::norm_and_prepare(int thread, const float* x, const std::vect
                                      const LinearWeight& linear, const PreparedInput& prepared) {
   const int64_t n = spec.hidden_size;
   const auto [begin, end] = pool.share(prepared.n_tokens, thread);
-  for (int64_t t = begin; t < end; ++t) {
-    rms_norm(x + t * n, g.data(), spec.rms_norm_eps, n, input + t * n, isa);
-    linear.scheme->prepare(linear.packed, input, t, t + 1, prepared, isa);
+  for (int64_t first = begin; first < end; first += kRowsInCache) {
+    const int64_t last = std::min(end, first + kRowsInCache);
+    for (int64_t t = first; t < last; ++t) rms_norm(x + t * n, g.data(), spec.rms_norm_eps, n, input + t * n, isa);
+    linear.scheme->prepare(linear.packed, input, first, last, prepared, isa);
   }
 }
 
@@ -200,10 +203,13 @@ void Forward::Impl::attend(int thread, int layer) {
 void Forward::Impl::activate(int thread, const LinearWeight& down, const PreparedInput& prepared_down) {
   const int64_t n = spec.intermediate_size;
   const auto [begin, end] = pool.share(static_cast<int64_t>(rows.size()), thread);
-  for (int64_t r = begin; r < end; ++r) {
-    const float* gate = projection + r * 2 * n;
-    silu_mul(gate, gate + n, n, input + r * n, isa);
-    down.scheme->prepare(down.packed, input, r, r + 1, prepared_down, isa);
+  for (int64_t first = begin; first < end; first += kRowsInCache) {
+    const int64_t last = std::min(end, first + kRowsInCache);
+    for (int64_t r = first; r < last; ++r) {
+      const float* gate = projection + r * 2 * n;
+      silu_mul(gate, gate + n, n, input + r * n, isa);
+    }
+    down.scheme->prepare(down.packed, input, first, last, prepared_down, isa);
   }
 }
 

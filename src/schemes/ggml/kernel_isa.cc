@@ -270,24 +270,23 @@ TM_FN float input_sum(const int8_t* q, int i) {
   }
 }
 
-// Lines are of kUnit inputs here. A chunk's scales are [blocks][tokens of the chunk], its sums [their sums][tokens].
+// Lines are of kUnit inputs here. A chunk's scales are [blocks][tokens of the chunk], its sums [their number][tokens]:
+// a block's of all tokens lie in one cache line, which threads that each write some take from each other.
 template <class B>
 void prepare(const PrepareArgs& args) {
-  constexpr int kInputSums = ggml::PanelBlock<B>::kInputSums;
-  for (int64_t t = args.token_begin; t < args.token_end; ++t) {
-    constexpr int kTokens = Decoder<B>::kChunkTokens;
-    const int64_t chunk = t / kTokens * kTokens, left = args.n_tokens - chunk, token = t - chunk;
-    const int64_t width = left < kTokens ? left : kTokens;
-    char* lines = args.values + chunk * input_bytes(args.in, 1) + token * kUnit;
-    float* scales = args.row_scales + chunk * args.n_groups + token;
-    float* sums = args.group_sums + chunk * args.n_groups * kInputSums + token;
-    for (int64_t b = 0; b < args.n_groups; ++b) {
+  constexpr int kInputSums = ggml::PanelBlock<B>::kInputSums, kTokens = Decoder<B>::kChunkTokens;
+  for (int64_t b = 0; b < args.n_groups; ++b)
+    for (int64_t t = args.token_begin; t < args.token_end; ++t) {
+      const int64_t chunk = t / kTokens * kTokens, left = args.n_tokens - chunk, token = t - chunk;
+      const int64_t width = left < kTokens ? left : kTokens;
+      char* lines = args.values + chunk * input_bytes(args.in, 1) + b * B::kValues * width + token * kUnit;
+      float* sums = args.group_sums + (chunk * args.n_groups + b * width) * kInputSums + token;
       int8_t q[B::kValues];
-      scales[b * width] = quantize_block<B>(args.x + t * args.in + b * B::kValues, q);
+      args.row_scales[chunk * args.n_groups + b * width + token] =
+          quantize_block<B>(args.x + t * args.in + b * B::kValues, q);
       for (int k = 0; k < B::kValues; k += kUnit, lines += width * kUnit) __builtin_memcpy(lines, q + k, kUnit);
       for (int i = 0; i < kInputSums; ++i, sums += width) *sums = input_sum<B>(q, i);
     }
-  }
 }
 
 }  // namespace
