@@ -59,6 +59,7 @@ uint64_t BlockPool::insert(int32_t block, uint64_t parent, std::span<const int32
   int32_t& slot = slots_[slot_of(hash, parent, tokens)];
   if (slot >= 0) return entry(slot).serial;
   slot = block;
+  ++n_cached_;
   e.serial = next_serial_++;
   e.parent = parent;
   e.hash = hash;
@@ -67,6 +68,8 @@ uint64_t BlockPool::insert(int32_t block, uint64_t parent, std::span<const int32
 }
 
 void BlockPool::clear_cache() {
+  if (n_cached_ == 0) return;
+  n_cached_ = 0;
   std::fill(slots_.begin(), slots_.end(), -1);
   for (Entry& e : entries_) e.serial = 0;
 }
@@ -126,6 +129,7 @@ void BlockPool::forget(int32_t block) {
     gap = slot;
   }
   slots_[gap] = -1;
+  --n_cached_;
   e.serial = 0;
 }
 
@@ -147,6 +151,7 @@ void BlockPool::check_invariants() const {
     TM_CHECK(find(e.parent, tokens_of(block)) == block, "cached block {} can't be found", block);
   }
   TM_CHECK(std::ranges::count_if(slots_, [](int32_t b) { return b >= 0; }) == n_found, "the table has stray entries");
+  TM_CHECK(n_found == n_cached_, "{} cached blocks, {} counted", n_found, n_cached_);
 }
 
 }  // namespace trimeter

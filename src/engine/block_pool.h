@@ -43,7 +43,7 @@ class BlockPool {
   // parent of the next block. If another block already holds the same, that one stays the known one and its serial is
   // returned.
   uint64_t insert(int32_t block, uint64_t parent, std::span<const int32_t> tokens);
-  // Forgets the content of all blocks; references stay.
+  // Forgets the content of all blocks; references stay. Costs nothing where none is known.
   void clear_cache();
 
   // Throws (TM_CHECK) unless every invariant holds: for tests.
@@ -65,7 +65,7 @@ class BlockPool {
   size_t slot_of(uint64_t hash, uint64_t parent, std::span<const int32_t> tokens) const;
 
   int32_t block_size_;
-  int32_t n_free_ = 0;
+  int32_t n_free_ = 0, n_cached_ = 0;
   int32_t head_ = -1, tail_ = -1;
   uint64_t next_serial_ = 1;
   std::vector<Entry> entries_;
