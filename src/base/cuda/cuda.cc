@@ -17,6 +17,21 @@ void count(int64_t bytes) {
   }
 }
 
+// nullptr for no bytes.
+std::byte* allocate(int64_t bytes, const char* what) {
+  TM_CHECK(bytes >= 0, "{} of {} bytes", what, bytes);
+  if (bytes == 0) return nullptr;
+  void* data = nullptr;
+  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation) {
+    static_cast<void>(cudaGetLastError());
+    throw Error(Errc::kNoMemory, "CUDA device: {}: wanted {} bytes, got none of the {} that are free", what, bytes,
+                device_memory().free_bytes);
+  }
+  TM_CUDA_CHECK(status);
+  return static_cast<std::byte*>(data);
+}
+
 // Destructors can't throw, and a process that ends takes its context down before its statics.
 void ignore(cudaError_t) {}
 
@@ -41,25 +56,31 @@ DeviceMemory device_memory() {
   return {static_cast<int64_t>(free_bytes), static_cast<int64_t>(total_bytes)};
 }
 
-DeviceBuffer::DeviceBuffer(int64_t bytes, const char* what) : size_(bytes) {
-  TM_CHECK(bytes >= 0, "{} of {} bytes", what, bytes);
-  if (bytes == 0) return;
-  void* data = nullptr;
-  const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
-  if (status == cudaErrorMemoryAllocation) {
-    ignore(cudaGetLastError());
-    throw Error(Errc::kNoMemory, "CUDA device: {}: wanted {} bytes, got none of the {} that are free", what, bytes,
-                device_memory().free_bytes);
-  }
-  TM_CUDA_CHECK(status);
-  data_ = static_cast<std::byte*>(data);
-  count(bytes);
+DeviceBuffer::DeviceBuffer(int64_t bytes, const char* what) : data_(allocate(bytes, what)), size_(bytes) {
+  count(size_);
 }
 
 DeviceBuffer::~DeviceBuffer() {
   if (data_ == nullptr) return;
-  ignore(cudaFree(data_));
+  if (!is_part_) ignore(cudaFree(data_));
   count(-size_);
+}
+
+DeviceArena::DeviceArena(int64_t bytes, const char* what) : data_(allocate(bytes, what)), size_(bytes) {}
+
+DeviceArena::~DeviceArena() {
+  if (data_ != nullptr) ignore(cudaFree(data_));
+}
+
+DeviceBuffer DeviceArena::take(int64_t bytes, const char* what) {
+  if (bytes == 0 || bytes > size_ - at_) return DeviceBuffer(bytes, what);
+  DeviceBuffer part;
+  part.data_ = data_ + at_;
+  part.size_ = bytes;
+  part.is_part_ = true;
+  count(bytes);
+  at_ = std::min(size_, (at_ + bytes + kAlignment - 1) / kAlignment * kAlignment);
+  return part;
 }
 
 PinnedBuffer::PinnedBuffer(int64_t bytes, const char* what) : size_(bytes) {

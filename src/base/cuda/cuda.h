@@ -33,10 +33,11 @@ class DeviceBuffer {
   DeviceBuffer(int64_t bytes, const char* what);
   ~DeviceBuffer();
   DeviceBuffer(DeviceBuffer&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), is_part_(other.is_part_) {}
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(is_part_, other.is_part_);
     return *this;
   }
 
@@ -48,8 +49,33 @@ class DeviceBuffer {
   }
 
  private:
+  friend class DeviceArena;
   std::byte* data_ = nullptr;
   int64_t size_ = 0;
+  bool is_part_ = false;  // of an arena, which must outlive it
+};
+
+// One allocation for many buffers: the driver rounds each of its own up to 2 MiB.
+class DeviceArena {
+ public:
+  DeviceArena() = default;
+  // Throws Error(kNoMemory) as DeviceBuffer. It counts in device_bytes() as far as it is taken.
+  DeviceArena(int64_t bytes, const char* what);
+  ~DeviceArena();
+  DeviceArena(DeviceArena&& other) noexcept { *this = std::move(other); }
+  DeviceArena& operator=(DeviceArena&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(at_, other.at_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  // 256-byte aligned; an allocation of its own once the arena is full.
+  DeviceBuffer take(int64_t bytes, const char* what);
+  static constexpr int64_t kAlignment = 256;
+
+ private:
+  std::byte* data_ = nullptr;
+  int64_t at_ = 0, size_ = 0;
 };
 
 // Host memory that the card copies from and to without a stop in between.

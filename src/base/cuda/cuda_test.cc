@@ -36,6 +36,22 @@ TEST(Cuda, BuffersAreCounted) {
   EXPECT_GE(device_bytes().peak, before + 1024);
 }
 
+TEST(Cuda, AnArenaIsCountedAsFarAsItIsTaken) {
+  TM_NEEDS_GPU();
+  const int64_t before = device_bytes().now;
+  {
+    DeviceArena arena(1024, "arena");
+    EXPECT_EQ(device_bytes().now, before);
+    const DeviceBuffer a = arena.take(300, "a"), b = arena.take(512, "b"), beyond = arena.take(4, "beyond");
+    EXPECT_EQ(device_bytes().now, before + 816);
+    EXPECT_EQ(b.data() - a.data(), 512);
+    EXPECT_EQ(b.size(), 512);
+    EXPECT_NE(beyond.data(), nullptr);
+    EXPECT_EQ(arena.take(0, "none").data(), nullptr);
+  }
+  EXPECT_EQ(device_bytes().now, before);
+}
+
 TEST(Cuda, MoreThanTheCardHasIsAnErrorAndNothingElse) {
   TM_NEEDS_GPU();
   const int64_t total = device_memory().total_bytes;

@@ -26,6 +26,12 @@ void check_runs_here(const std::filesystem::path& model, const ModelSpec& spec, 
                 model.string());
 }
 
+// What the ledger says, and of each layer's four linears values, scales, zero points, input order and bias, and of two
+// norms, each begun at a multiple of the alignment.
+int64_t arena_bytes(const ModelSpec& spec, const Format& format) {
+  return weight_ledger(spec, format).weights_bytes + (spec.n_layers + 1) * 22 * DeviceArena::kAlignment;
+}
+
 class Uploader : public WeightSink {
  public:
   Uploader(DeviceWeights& weights, ThreadPool& pool) : weights_(weights), pool_(pool) {}
@@ -49,7 +55,7 @@ class Uploader : public WeightSink {
     const ModelSpec& spec = weights_.spec;
     const DType held_as = dense_dtype(spec, weights_.format);
     const int64_t row_bytes = spec.hidden_size * size_of(held_as);
-    weights_.embedding = DeviceBuffer(spec.vocab_size * row_bytes, "embedding");
+    weights_.embedding = weights_.arena.take(spec.vocab_size * row_bytes, "embedding");
     if (rows.dtype == held_as) return copy(rows.bytes.data(), weights_.embedding);
     Buffer converted(weights_.embedding.size(), "embedding");
     pool_.run([&](int thread) {
@@ -71,12 +77,12 @@ class Uploader : public WeightSink {
     stream_.synchronize();
   }
   DeviceBuffer upload(const std::vector<float>& values, const char* what) {
-    DeviceBuffer buffer(static_cast<int64_t>(values.size() * sizeof(float)), what);
+    DeviceBuffer buffer = weights_.arena.take(static_cast<int64_t>(values.size() * sizeof(float)), what);
     if (!values.empty()) copy(values.data(), buffer);
     return buffer;
   }
   DeviceLinearWeight upload(CanonicalLinear from) {
-    return {upload_linear(*from.scheme, from.weight, weights_.compute_capability, stream_.get()),
+    return {upload_linear(*from.scheme, from.weight, weights_.compute_capability, stream_.get(), weights_.arena),
             upload(from.bias, "bias")};
   }
 
@@ -114,6 +120,7 @@ DeviceWeights load_device_weights(const std::filesystem::path& model, const Mode
   weights.format = format;
   weights.compute_capability = current_gpu().compute_capability;
   check_runs_here(model, spec, format, weights.compute_capability);
+  weights.arena = DeviceArena(arena_bytes(spec, format), "weights");
   Uploader uploader(weights, pool);
   stream_weights(model, spec, format, options, pool, uploader);
   if (spec.tie_word_embeddings && weights.embedding_rows() == nullptr)

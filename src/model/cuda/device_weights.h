@@ -25,6 +25,7 @@ struct DeviceWeights {
   ModelSpec spec;
   Format format;
   int compute_capability = 0;
+  DeviceArena arena;  // of all that follows
   std::vector<DeviceLayer> layers;
   DeviceBuffer final_norm;
   DeviceLinearWeight lm_head;

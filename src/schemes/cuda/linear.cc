@@ -46,12 +46,17 @@ constexpr int64_t kSliceBytes = int64_t{32} << 20, kSliceRows = 16;
 
 class Linear final : public DeviceLinear {
  public:
-  Linear(const Scheme& scheme, const CanonicalWeight& weight, int compute_capability, cudaStream_t stream)
-      : info_(scheme.info()), forms_(forms_of(info_, compute_capability)), shape_(weight.shape), stream_(stream) {
+  Linear(const Scheme& scheme, const CanonicalWeight& weight, int compute_capability, cudaStream_t stream,
+         DeviceArena& arena)
+      : info_(scheme.info()),
+        forms_(forms_of(info_, compute_capability)),
+        shape_(weight.shape),
+        stream_(stream),
+        arena_(arena) {
     if (const std::string reason = gpu_refuses(scheme.info(), shape_, compute_capability); !reason.empty())
       throw Error(Errc::kUnsupported, "{}: {}", info_.name, reason);
     static_scale_ = weight.input_scale;
-    values_ = DeviceBuffer(matrix_values_bytes(forms_.weight, shape_.out, shape_.in), "weight");
+    values_ = arena_.take(matrix_values_bytes(forms_.weight, shape_.out, shape_.in), "weight");
     if (!weight.dense.empty())
       upload_rows(weight);
     else
@@ -90,7 +95,7 @@ class Linear final : public DeviceLinear {
     TM_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_));
   }
   DeviceBuffer upload(const void* from, int64_t bytes, const char* what) {
-    DeviceBuffer buffer(bytes, what);
+    DeviceBuffer buffer = arena_.take(bytes, what);
     copy(from, bytes, buffer.data());
     return buffer;
   }
@@ -180,12 +185,13 @@ class Linear final : public DeviceLinear {
     const int64_t rows = (shape_.out + kPadded - 1) / kPadded * kPadded;
     scale_form_ = ScaleForm::kGroup;
     scale_dtype_ = weight.scale_dtype;
-    scales_ = DeviceBuffer(n_groups * rows * kScaleBytes, "scales");
-    const DeviceBuffer f32 = upload(weight.scales.data(), std::ssize(weight.scales) * int64_t{sizeof(float)}, "scales");
-    DeviceBuffer zeros;
+    scales_ = arena_.take(n_groups * rows * kScaleBytes, "scales");
+    const DeviceBuffer f32(std::ssize(weight.scales) * int64_t{sizeof(float)}, "scales"),
+        zeros(std::ssize(weight.zeros), "zero points");
+    copy(weight.scales.data(), f32.size(), f32.data());
     if (!weight.zeros.empty()) {
-      zeros_ = DeviceBuffer(n_groups * rows / 2, "zero points");
-      zeros = upload(weight.zeros.data(), std::ssize(weight.zeros), "zero points");
+      zeros_ = arena_.take(n_groups * rows / 2, "zero points");
+      copy(weight.zeros.data(), zeros.size(), zeros.data());
     }
     pack_group_scales(f32.as<float>(), zeros.as<uint8_t>(), shape_.out, n_groups, scale_dtype_, scales_.data(),
                       zeros_.data(), stream_);
@@ -195,7 +201,8 @@ class Linear final : public DeviceLinear {
   const SchemeInfo info_;
   const Forms forms_;
   const MatShape shape_;
-  cudaStream_t stream_;  // of the upload
+  cudaStream_t stream_;  // of the upload, as the arena
+  DeviceArena& arena_;
   ScaleForm scale_form_ = ScaleForm::kNone;
   DType scale_dtype_ = DType::kF16;
   float static_scale_ = 0;
@@ -205,8 +212,8 @@ class Linear final : public DeviceLinear {
 }  // namespace
 
 std::unique_ptr<DeviceLinear> upload_linear(const Scheme& scheme, const CanonicalWeight& weight, int compute_capability,
-                                            cudaStream_t stream) {
-  return std::make_unique<Linear>(scheme, weight, compute_capability, stream);
+                                            cudaStream_t stream, DeviceArena& arena) {
+  return std::make_unique<Linear>(scheme, weight, compute_capability, stream, arena);
 }
 
 }  // namespace trimeter::cuda

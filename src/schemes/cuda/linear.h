@@ -22,8 +22,9 @@ class DeviceLinear {
   virtual const void* rows() const = 0;
 };
 
-// From canonical form, which may be gone when this returns. Throws Error(kUnsupported) for what gpu_refuses.
+// From canonical form, which may be gone when this returns, into the arena. Throws Error(kUnsupported) for what
+// gpu_refuses.
 std::unique_ptr<DeviceLinear> upload_linear(const Scheme& scheme, const CanonicalWeight& weight, int compute_capability,
-                                            cudaStream_t stream);
+                                            cudaStream_t stream, DeviceArena& arena);
 
 }  // namespace trimeter::cuda
