@@ -20,7 +20,8 @@ struct BandwidthPoint {
 
 // How fast one thread multiplies weights of a scheme, decoding included, all other threads busy:
 //   multiply: out * (in * seconds_per_weight + seconds_per_output)   one call with n_tokens inputs, weights in cache
-//   prepare:  n_tokens * in * seconds_per_input                       rounding or quantizing the inputs
+//   prepare:  n_tokens * in * seconds_per_input                       rounding or quantizing the inputs; on a card
+//                                                                     fetching them
 //   overlap:  how far reading weights from beyond the cache hides behind multiplying, 0 to 1:
 //             time = max(read, multiply) + (1 - overlap) * min(read, multiply)
 struct KernelRate {
@@ -59,8 +60,10 @@ struct HardwareProfile {
   double sampling_seconds_per_logit = 0;  // greedy choice from a row of logits, one thread of those that share it
   double barrier_s = 0;                   // one barrier of the team; on a card one small kernel of a graph
   double launch_s = 0;                    // on a card: one small kernel outside a graph
-  // On a card, what the host takes to launch a step that is no graph, and each of its layers.
+  // On a card, what the host takes to launch a step that is no graph, and each of its layers: by the scheme of its
+  // linears, and what holds for one that is not there.
   double launched_step_s = 0, launched_layer_s = 0;
+  std::map<std::string, double> launched_layers;
   double step_overhead_s = 0;   // per step, beside what is itemised
   double layer_overhead_s = 0;  // per layer, beside its barriers; on a card of 16 rows
   // On a card, the same by a step's rows: what kernels take to start and to wait for each other.

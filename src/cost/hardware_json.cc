@@ -120,6 +120,7 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   profile.launch_s = fields.number_or("launch_s", 0);
   profile.launched_step_s = fields.number_or("launched_step_s", 0);
   profile.launched_layer_s = fields.number_or("launched_layer_s", 0);
+  if (fields.has("launched_layers")) profile.launched_layers = fields.numbers("launched_layers", false);
   if (fields.has("layer_overheads"))
     for (const Fields& point : fields.objects("layer_overheads", 0))
       profile.layer_overheads.push_back({point.integer("n_rows", 1), point.number("seconds", false)});
@@ -168,6 +169,7 @@ std::string to_json(const HardwareProfile& profile) {
     document["launch_s"] = profile.launch_s;
     document["launched_step_s"] = profile.launched_step_s;
     document["launched_layer_s"] = profile.launched_layer_s;
+    document["launched_layers"] = profile.launched_layers;
     document["layer_overheads"] = json::array();
     for (const LayerOverhead& point : profile.layer_overheads)
       document["layer_overheads"].push_back({{"n_rows", point.n_rows}, {"seconds", point.seconds}});

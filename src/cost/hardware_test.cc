@@ -59,11 +59,13 @@ TEST(Hardware, ACardsLayersHaveAnOverheadByRows) {
   profile.kind = "cuda";
   profile.layer_overheads = {{16, 2e-5}, {1, 1e-5}};
   profile.launched_layer_s = 4e-5;
+  profile.launched_layers["fp8_e4m3"] = 6e-5;
   const HardwareProfile back = hardware_profile_from_json(to_json(profile), "file");
   EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(1), 1e-5);
   EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(4), 1.2e-5);
   EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(100), 2e-5);
   EXPECT_DOUBLE_EQ(back.launched_layer_s, 4e-5);
+  EXPECT_EQ(back.launched_layers, profile.launched_layers);
 }
 
 TEST(Hardware, KernelRatesInterpolateAndGrowBeyondTheLast) {

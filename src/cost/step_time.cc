@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "schemes/gpu_plan.h"
 
 namespace trimeter {
@@ -40,6 +41,9 @@ StepTimer::StepTimer(const ModelSpec& model, const Format& format, const Hardwar
                   "hardware profile {}: format {} needs a rate of kernel {} or of {} arithmetic, got neither",
                   hardware.name, format.name, plan.kernel, plan.executed);
   }
+  const auto launched = hardware.launched_layers.find(
+      std::string(linear_scheme(model, format, model.linears_of_layer(0)[0]).info().name));
+  launched_layer_s_ = launched != hardware.launched_layers.end() ? launched->second : hardware.launched_layer_s;
   if (hardware.attention_seconds_per_kv_element.empty()) return;  // a datasheet: attention is bound by its bytes
   const std::string kv_dtype(name(kv_layout(model, format, kKvRun).dtype));
   const auto found = hardware.attention_seconds_per_kv_element.find(kv_dtype);
@@ -65,6 +69,17 @@ double StepTimer::kv_bytes_of_layer(const StepShape& step) const {
 OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s) const {
   const double read_s = static_cast<double>(op.weight_bytes) / bytes_per_s;
   const double share = largest_share((op.shape.out + kPanelRows - 1) / kPanelRows);
+  if (target_.is_gpu()) {
+    const int64_t at_once =
+        gpu_tokens_at_once(scheme(op.scheme).info(), op.shape, target_.compute_capability, op.n_tokens);
+    if (at_once < op.n_tokens) {
+      OpCost part = op;
+      part.count *= ceil_div(op.n_tokens, at_once);
+      part.n_tokens = at_once;
+      part.flops *= static_cast<double>(at_once) / static_cast<double>(op.n_tokens);
+      return linear(part, bytes_per_s, prepare_s);
+    }
+  }
   const auto rate = hardware_.kernel_rate(op.scheme, name(target_), op.n_tokens);
   prepare_s =
       static_cast<double>(op.count * op.n_tokens * op.shape.in) * largest_share(op.n_tokens) * rate.seconds_per_input;
@@ -105,7 +120,7 @@ OpTime StepTimer::elementwise(const OpCost& op) const {
 double StepTimer::launching_s(const StepShape& step) const {
   const bool is_graph = std::ranges::all_of(step.seqs, [](const StepShape::Seq& seq) { return seq.n_new == 1; });
   if (!target_.is_gpu() || is_graph) return 0;
-  return hardware_.launched_step_s + static_cast<double>(model_.n_layers) * hardware_.launched_layer_s;
+  return hardware_.launched_step_s + static_cast<double>(model_.n_layers) * launched_layer_s_;
 }
 
 StepTime StepTimer::time(const StepShape& step) const {

@@ -6,7 +6,7 @@
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
 // On a card, steps with prompt tokens are launched kernel by kernel, while the card computes what was launched before:
-//   step = max(all of the above, launched step + layers * launched layer)      (decoding is a graph, launched as one)
+//   step = max(all of the above, launched step + layers * launched layer of the scheme)    (decoding is one graph)
 // The working set is all weights and the step's KV cache: a step streams through all of it before it comes back. Rows
 // are shared in panels of kPanelRows and tokens whole, so a thread's share is rounded up.
 #pragma once
@@ -66,6 +66,7 @@ class StepTimer {
   Target target_;
   int threads_;
   int64_t weights_bytes_;
+  double launched_layer_s_ = 0;
   double kv_element_s_ = 0;
 };
 

@@ -143,6 +143,23 @@ TEST(StepTime, AStepWithPromptsTakesACardAtLeastItsLaunches) {
   hardware.launched_layer_s = 2;
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}, {.n_new = 1, .n_context = 8}}), 5);
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 1, .n_context = 8}}), decode_s);  // a graph
+  hardware.launched_layers = {{"bf16", 4}, {"fp8_e4m3", 9}};
+  EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), 7);
+}
+
+TEST(StepTime, WithoutACublasLtKernelFp8ReadsTheWeightForEvery32Tokens) {
+  ModelSpec spec = example_spec();
+  HardwareProfile hardware = example_hardware();
+  hardware.kind = "cuda";
+  hardware.kernels = {{"fp8_e4m3", "sm_90", 32, 1e-9, 0, 0, 1}, {"fp8_e4m3", "sm_90", 64, 1e-9, 0, 0, 1}};
+  hardware.rates["fp8"] = 1e30;
+  const auto weights_s = [&] {
+    const StepTimer timer(spec, format("fp8"), hardware, Target::gpu(90), 1);
+    return timer.time({.seqs = {{64, 0}}, .n_logit_rows = 1}).terms.at(kWeightsArithmeticTerm);
+  };
+  EXPECT_DOUBLE_EQ(weights_s(), 16 * kMi * 1e-9);
+  spec.intermediate_size += 4;  // 8200 rows of gate_up, no multiple of 16; down's are as before, its width is not
+  EXPECT_DOUBLE_EQ(weights_s(), (4 * kMi + 2 * (8 * kMi + 8 * 1024) + 2 * (4 * kMi + 4 * 1024)) * 1e-9);
 }
 
 TEST(StepTime, TermsBoundsAndOperationsSumToTheStep) {

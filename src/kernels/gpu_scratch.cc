@@ -4,6 +4,11 @@
 
 namespace trimeter {
 
+// Its scales by token and by row, and by block, are of compute capability 9.0, its rows of 16 bytes.
+bool gpu_lt_has_fp8(int64_t n, int64_t k, int compute_capability) {
+  return compute_capability >= 90 && n % 16 == 0 && k % 16 == 0;
+}
+
 // Partial results of rows that decode, (head_dim + 2) f32 for each head and split of a context; a prompt's rows have
 // none.
 int64_t gpu_attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim) {

@@ -24,8 +24,8 @@ std::string kv_cache_line(const Format& format, Target target) {
 
 std::vector<std::string> kernel_lines(const ModelSpec& spec, const Format& format, Target target) {
   std::vector<std::string> lines;
-  const auto add = [&](const std::string& who, const Scheme& scheme) {
-    const KernelPlan plan = plan_on(scheme, target);
+  const auto add = [&](const std::string& who, const Scheme& scheme, MatShape shape) {
+    const KernelPlan plan = plan_on(scheme, shape, target);
     lines.push_back(fmt::format("{}: {}: {} requested, {} executed{}{}", who, plan.kernel, plan.requested,
                                 plan.executed, plan.reason.empty() ? "" : ": ", plan.reason));
   };
@@ -34,13 +34,14 @@ std::vector<std::string> kernel_lines(const ModelSpec& spec, const Format& forma
     std::map<const Scheme*, std::vector<int>> layers_of;
     for (int layer = 0; layer < spec.n_layers; ++layer)
       layers_of[&linear_scheme(spec, format, spec.linears_of_layer(layer)[role])].push_back(layer);
-    const std::string_view who = name(spec.linears_of_layer(0)[role].role);
+    const LinearSpec linear = spec.linears_of_layer(0)[role];
+    const std::string_view who = name(linear.role);
     for (const auto& [scheme, layers] : layers_of)
       add(layers_of.size() == 1 ? std::string(who) : fmt::format("{} of layers {}", who, fmt::join(layers, " ")),
-          *scheme);
+          *scheme, linear.shape);
   }
   const LinearSpec head = spec.lm_head();
-  add(std::string(name(head.role)), linear_scheme(spec, format, head));
+  add(std::string(name(head.role)), linear_scheme(spec, format, head), head.shape);
   if (format.kv_dtype) lines.push_back(kv_cache_line(format, target));
   return lines;
 }

@@ -1,5 +1,7 @@
 #include "schemes/gpu_plan.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "kernels/gpu_scratch.h"
 #include "schemes/stacked_scheme.h"
@@ -68,6 +70,23 @@ KernelPlan gpu_plan(const SchemeInfo& scheme, int compute_capability) {
   return plan;
 }
 
+KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capability) {
+  KernelPlan plan = gpu_plan(scheme, compute_capability);
+  constexpr int64_t kMany = kGpuFp8StreamTokens + 1;
+  if (const int64_t n = gpu_tokens_at_once(scheme, shape, compute_capability, kMany); n < kMany)
+    plan.reason = fmt::format(
+        "the weight is read for every {} tokens: cuBLASLt has no fp8 kernel of {} x {} in compute "
+        "capability {}",
+        n, shape.out, shape.in, capability_text(compute_capability));
+  return plan;
+}
+
+int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens) {
+  const bool streamed = gpu_arithmetic(scheme, compute_capability) == GpuArithmetic::kFp8 &&
+                        !gpu_lt_has_fp8(shape.out, shape.in, compute_capability);
+  return streamed ? std::min(n_tokens, kGpuFp8StreamTokens) : n_tokens;
+}
+
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {
   static constexpr int64_t kBytes[] = {4, 2, 2, 1, 1};
   return n_tokens * in * kBytes[static_cast<size_t>(gpu_arithmetic(scheme, compute_capability))];
@@ -84,6 +103,10 @@ int64_t gpu_linear_workspace_bytes(const SchemeInfo&, int, MatShape, int64_t) { 
 
 KernelPlan plan_on(const Scheme& scheme, Target target) {
   return target.is_gpu() ? gpu_plan(scheme.info(), target.compute_capability) : scheme.plan(target.isa);
+}
+
+KernelPlan plan_on(const Scheme& scheme, MatShape shape, Target target) {
+  return target.is_gpu() ? gpu_plan(scheme.info(), shape, target.compute_capability) : scheme.plan(target.isa);
 }
 
 }  // namespace trimeter

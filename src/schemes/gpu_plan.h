@@ -21,6 +21,11 @@ std::string gpu_refuses(const SchemeInfo& scheme, MatShape shape, int compute_ca
 // Throws Error(kUnsupported) for what gpu_refuses.
 GpuArithmetic gpu_arithmetic(const SchemeInfo& scheme, int compute_capability);
 KernelPlan gpu_plan(const SchemeInfo& scheme, int compute_capability);
+// The same of one linear, whose shape may have the kernel of few tokens alone: gpu_tokens_at_once().
+KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capability);
+// How many of n_tokens a product takes at a time, reading the weight for each: all of them but where cuBLASLt has no
+// fp8 kernel.
+int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens);
 
 // The input as the kernel multiplies it, [n_tokens, in], and its scales: f32, one for a token or for a token and group.
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in);
@@ -30,5 +35,6 @@ int64_t gpu_linear_workspace_bytes(const SchemeInfo& scheme, int compute_capabil
 
 // Scheme::plan on a CPU, gpu_plan on a card.
 KernelPlan plan_on(const Scheme& scheme, Target target);
+KernelPlan plan_on(const Scheme& scheme, MatShape shape, Target target);
 
 }  // namespace trimeter

@@ -19,16 +19,19 @@ inline void check_launch(const char* kernel) {
   throw std::runtime_error(std::string("no CUDA kernel for ") + what);
 }
 
-// Compute capability 9.0 and above: kernels that overlap, and clusters of CTAs.
-inline bool has_clusters() {
-  static const bool has = [] {
-    int device = 0, major = 0;
+// 10 * major + minor, of the current device at the first call.
+inline int compute_capability() {
+  static const int capability = [] {
+    int device = 0, major = 0, minor = 0;
     cudaGetDevice(&device);
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    return major >= 9;
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+    return 10 * major + minor;
   }();
-  return has;
+  return capability;
 }
+// Kernels that overlap, and clusters of CTAs.
+inline bool has_clusters() { return compute_capability() >= 90; }
 
 // Launches a kernel that may start before the one ahead of it in the stream is done (compute capability 9.0 and above).
 // Every kernel launched so waits in all CTAs that do anything (ptx.cuh: wait_for_inputs), so that a kernel's end means

@@ -5,6 +5,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/stream_matmul.h"
+#include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
 namespace {
@@ -68,7 +69,7 @@ struct Product {
   cudaStream_t stream;
 
   void integers() const;
-  bool floats();
+  void floats();
   void widened();
 };
 
@@ -95,7 +96,7 @@ void Product::integers() const {
   }
 }
 
-bool Product::floats() {
+void Product::floats() {
   DeviceMatrix scaled = w;
   DeviceInput input = x;
   char* at = room + kLtWorkspaceBytes;
@@ -103,12 +104,11 @@ bool Product::floats() {
     scaled.scales = filled(at, w.n, static_cast<const float*>(w.scales), 0, stream);
   if (x.form == InputForm::kE4M3Static)
     input.scales = const_cast<float*>(filled(at, x.n_tokens, nullptr, x.static_scale, stream));
-  if (!lt_matmul(scaled, input, accumulate, y, ldy, nullptr, room, stream)) return false;
+  if (!lt_matmul(scaled, input, accumulate, y, ldy, nullptr, room, stream)) unsupported("this shape in cuBLASLt");
   if (bias != nullptr) {
     add_bias_kernel<<<by_token(w.n, x.n_tokens), kThreads, 0, stream>>>(bias, w.n, y, ldy);
     check_launch("add_bias");
   }
-  return true;
 }
 
 void Product::widened() {
@@ -123,14 +123,15 @@ void Product::widened() {
     piece.k = w.k;
     piece.values = rows;
     Product part{piece, x, bias != nullptr ? bias + first : nullptr, accumulate, y + first, ldy, room, stream};
-    if (!part.floats()) unsupported("bf16 of this shape in cuBLASLt");
+    part.floats();
   }
 }
 
 }  // namespace
 
-MatmulKernel plan_matmul(WeightForm form, int64_t n_tokens) {
+MatmulKernel plan_matmul(WeightForm form, int64_t n, int64_t k, int64_t n_tokens) {
   if (n_tokens <= stream_tokens(form)) return MatmulKernel::kStream;
+  if (form == WeightForm::kE4M3 && !gpu_lt_has_fp8(n, k, compute_capability())) return MatmulKernel::kStream;
   const bool wide = form == WeightForm::kE4M3Wide || form == WeightForm::kI8Wide || form == WeightForm::kI4;
   return wide ? MatmulKernel::kWidenLt : MatmulKernel::kLt;
 }
@@ -138,7 +139,7 @@ MatmulKernel plan_matmul(WeightForm form, int64_t n_tokens) {
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {
   const int64_t stream = stream_workspace_bytes(max_tokens);
   int64_t rest = 0;
-  switch (plan_matmul(form, max_tokens)) {
+  switch (plan_matmul(form, n, k, max_tokens)) {
     case MatmulKernel::kStream:
       return stream;
     case MatmulKernel::kLt:
@@ -156,18 +157,15 @@ void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool
             void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
   if (workspace_bytes < matmul_workspace_bytes(w.form, w.n, w.k, x.n_tokens)) unsupported("a workspace this small");
   Product product{w, x, bias, accumulate, y, ldy, static_cast<char*>(workspace) + kMatmulCounterBytes, stream};
-  switch (plan_matmul(w.form, x.n_tokens)) {
+  switch (plan_matmul(w.form, w.n, w.k, x.n_tokens)) {
     case MatmulKernel::kStream:
-      break;
+      return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
     case MatmulKernel::kLt:
       if (w.form == WeightForm::kI8) return product.integers();
-      if (product.floats()) return;
-      if (w.form != WeightForm::kE4M3) unsupported("this shape in cuBLASLt");
-      break;
+      return product.floats();
     case MatmulKernel::kWidenLt:
       return product.widened();
   }
-  stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
 }
 
 }  // namespace trimeter::cuda

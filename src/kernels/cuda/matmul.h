@@ -50,10 +50,9 @@ struct DeviceMatrix {
 
 // Which input goes with which weight: floats with their own type; kE4M3 with the e4m3 forms (kE4M3Group128 with
 // kBlock128); kI8 with the int8 forms; kBF16 with kE4M3Wide, kI8Wide and kI4.
-// kLt of kE4M3: kStream where cuBLASLt has no kernel of the shape and scales, which it alone says (n or k that are no
-// multiple of 16; blocks below compute capability 9.0).
 enum class MatmulKernel { kStream, kLt, kWidenLt };
-MatmulKernel plan_matmul(WeightForm form, int64_t n_tokens);
+// On the current card.
+MatmulKernel plan_matmul(WeightForm form, int64_t n, int64_t k, int64_t n_tokens);
 
 // The workspace is shared by all products of a stream. Its first kMatmulCounterBytes must be zero before the first
 // product; each leaves them zero.
