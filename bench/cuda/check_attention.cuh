@@ -5,6 +5,7 @@
 
 #include "check_report.cuh"
 #include "common.h"
+#include "kernels/cuda/matmul.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/gpu_scratch.h"
 
@@ -28,9 +29,10 @@ const char* dtype_name(DType d) {
                              : "e4m3";
 }
 
-// Fills a cache by rope_kv_write, token by token's rows, and compares it and attention over it with double precision.
+// Fills a cache by rope_kv_write, token by token's rows, and compares it and attention over it with double precision:
+// the step's own rows by rope_kv_write and attention, or `together` by rope_attention_prepare.
 void check_attention(DType dtype, int64_t head_dim, int64_t n_kv_heads, int64_t group,
-                     const std::vector<Sequence>& sequences) {
+                     const std::vector<Sequence>& sequences, bool together) {
   const int64_t n_heads = n_kv_heads * group, block_size = 16, layer = 1;
   KvView kv;
   kv.layout = {.n_layers = 2, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .block_size = block_size, .dtype = dtype};
@@ -120,12 +122,21 @@ void check_attention(DType dtype, int64_t head_dim, int64_t n_kv_heads, int64_t 
   const Device<float> x(rows_of_step(rows));
   const Device<int32_t> p(step.positions), s(step.seq_of_row), b(step.row_begin);
   const StepView view = view_of(step, p, s, b);
-  rope_kv_write(x.get(), n_heads, device_cos.get(), device_sin.get(), view, kv, layer, scale, nullptr);
-  const Device<uint8_t> workspace(gpu_attention_workspace_bytes(n_seqs, n_heads, head_dim));
-  const Device<float> out(n_rows * n_heads * head_dim);
-  attention(x.get(), n_heads, view, kv, layer, scale, out.get(), workspace.get(), nullptr);
+  const Device<unsigned> counters(kMatmulCounterBytes / 4, 0);
+  const Device<uint8_t> partials(gpu_attention_workspace_bytes(n_seqs, n_heads, head_dim));
+  const AttentionRoom room{counters.get(), partials.get()};
+  const Device<float> out(n_rows * n_heads * head_dim), unused(n_rows * n_heads * head_dim);
+  if (together) {
+    const DeviceInput f32{.form = InputForm::kF32, .n_tokens = n_rows, .in = n_heads * head_dim, .values = out.get()};
+    rope_attention_prepare(x.get(), n_heads, device_cos.get(), device_sin.get(), view, kv, layer, scale, unused.get(),
+                           room, f32, nullptr);
+  } else {
+    rope_kv_write(x.get(), n_heads, device_cos.get(), device_sin.get(), view, kv, layer, scale, nullptr);
+    attention(x.get(), n_heads, view, kv, layer, scale, out.get(), room, nullptr);
+  }
   CHECK_CUDA(cudaDeviceSynchronize());
-  const std::vector<float> got = out.host(), rotated = x.host();
+  const std::vector<float> got = out.host();
+  const std::vector<unsigned> arrived = counters.host();
   const std::vector<uint8_t> cache = pool.host();
 
   // The cache as the layout's formulas say.
@@ -183,12 +194,18 @@ void check_attention(DType dtype, int64_t head_dim, int64_t n_kv_heads, int64_t 
   for (int64_t r = 0; r < n_rows; r++) {
     const auto [seq, position] = rows[r];
     for (int64_t h = 0; h < n_heads; h += small ? 1 : std::max<int64_t>(1, n_heads / 7)) {
-      std::vector<double> weights(position + 1), want(head_dim);
+      std::vector<double> weights(position + 1), want(head_dim), query(head_dim);
+      for (int64_t i = 0; i < head_dim / 2 && position >= 0; i++) {
+        const double low = qkv_at(seq, position, h * head_dim + i),
+                     high = qkv_at(seq, position, h * head_dim + i + head_dim / 2);
+        const double c = cosines[position * head_dim / 2 + i], sn = sines[position * head_dim / 2 + i];
+        query[i] = low * c - high * sn;
+        query[i + head_dim / 2] = high * c + low * sn;
+      }
       double most = -1e300, total = 0;
       for (int64_t t = 0; t <= position; t++) {
         double score = 0;
-        for (int64_t i = 0; i < head_dim; i++)
-          score += static_cast<double>(rotated[r * width + h * head_dim + i]) * element(seq, t, h / group, false, i);
+        for (int64_t i = 0; i < head_dim; i++) score += query[i] * element(seq, t, h / group, false, i);
         weights[t] = score / std::sqrt(static_cast<double>(head_dim));
         most = std::max(most, weights[t]);
       }
@@ -208,31 +225,94 @@ void check_attention(DType dtype, int64_t head_dim, int64_t n_kv_heads, int64_t 
     }
   }
   char what[160];
-  std::snprintf(what, sizeof what, "attention %s d=%d kv=%d group=%d rows=%d seqs=%d context<=%d", dtype_name(dtype),
-                static_cast<int>(head_dim), static_cast<int>(n_kv_heads), static_cast<int>(group),
-                static_cast<int>(n_rows), static_cast<int>(n_seqs), static_cast<int>(max_context));
+  std::snprintf(what, sizeof what, "%sattention %s d=%d kv=%d group=%d rows=%d seqs=%d context<=%d",
+                together ? "rope " : "", dtype_name(dtype), static_cast<int>(head_dim), static_cast<int>(n_kv_heads),
+                static_cast<int>(group), static_cast<int>(n_rows), static_cast<int>(n_seqs),
+                static_cast<int>(max_context));
   report(std::string(what) + ": written", worst_write, 1);
+  report(std::string(what) + ": counters left",
+         static_cast<double>(std::ranges::count_if(arrived, [](unsigned n) { return n != 0; })), 0);
   // In units of the largest |v|. Decode multiplies 16 bits of q and of the weights; prefill rounds both to bf16 (a
   // score of about 3 * 2^-9 off makes its weight as much off).
   const bool plain = dtype == DType::kF32 || (head_dim != 64 && head_dim != 128);
   report(what, worst, plain ? std::ldexp(1, -17) : max_rows == 1 ? std::ldexp(1, -13) : std::ldexp(1, -6));
 }
 
+// What rope_attention_prepare() makes of its output, in every form: what prepare() makes of its f32, to the bit.
+void check_prepared_attention() {
+  const int64_t n_kv_heads = 2, group = 3, head_dim = 128, n_seqs = 3, context = 600, block_size = 16;
+  const int64_t n_heads = n_kv_heads * group, in = n_heads * head_dim, stride = context / block_size + 1;
+  KvView kv;
+  kv.layout = {
+      .n_layers = 1, .n_kv_heads = n_kv_heads, .head_dim = head_dim, .block_size = block_size, .dtype = DType::kBF16};
+  std::vector<uint16_t> pool(n_seqs * stride * kv.layout.block_bytes() / 2);
+  for (size_t i = 0; i < pool.size(); i++) pool[i] = bf16_bits(random_normal(31, i));
+  const Device<uint16_t> device_pool(pool);
+  kv.blocks = reinterpret_cast<std::byte*>(device_pool.get());
+  std::vector<int32_t> tables(n_seqs * stride), ids = {0, 1, 2, 3}, positions = {599, 40, -1};
+  for (size_t i = 0; i < tables.size(); i++) tables[i] = static_cast<int32_t>(i);
+  std::vector<float> qkv(n_seqs * (n_heads + 2 * n_kv_heads) * head_dim), angles(context * head_dim / 2);
+  for (size_t i = 0; i < qkv.size(); i++) qkv[i] = random_normal(32, i);
+  for (size_t i = 0; i < angles.size(); i++) angles[i] = 0.5f + 0.0001f * static_cast<float>(i % 1000);
+  const Device<int32_t> device_tables(tables), device_ids(ids), device_positions(positions);
+  const Device<float> device_angles(angles), out(n_seqs * in), device_qkv(qkv);
+  const Device<unsigned> counters(kMatmulCounterBytes / 4, 0);
+  const Device<uint8_t> partials(gpu_attention_workspace_bytes(n_seqs, n_heads, head_dim));
+  StepView view;
+  view.n_rows = view.n_seqs = n_seqs;
+  view.positions = device_positions.get();
+  view.seq_of_row = view.row_begin = device_ids.get();
+  view.block_tables = device_tables.get();
+  view.table_stride = stride;
+  view.max_context = context;
+  const auto run = [&](const DeviceInput& to) {
+    rope_attention_prepare(device_qkv.get(), n_heads, device_angles.get(), device_angles.get(), view, kv, 0, {},
+                           out.get(), {counters.get(), partials.get()}, to, nullptr);
+    CHECK_CUDA(cudaDeviceSynchronize());
+  };
+  const Device<float> f32(n_seqs * in);
+  run({.form = InputForm::kF32, .n_tokens = n_seqs, .in = in, .values = f32.get()});
+  for (int form = 0; form < 8; form++) {
+    const auto is = static_cast<InputForm>(form);
+    const Device<uint8_t> got(input_values_bytes(is, n_seqs, in)), want(input_values_bytes(is, n_seqs, in));
+    const Device<float> got_scales(in), want_scales(in);
+    DeviceInput to{.form = is, .n_tokens = n_seqs, .in = in, .static_scale = 0.01f};
+    to.values = want.get();
+    to.scales = want_scales.get();
+    prepare(f32.get(), to, nullptr);
+    to.values = got.get();
+    to.scales = got_scales.get();
+    run(to);
+    const bool same =
+        got.host() == want.host() && std::memcmp(got_scales.host().data(), want_scales.host().data(),
+                                                 static_cast<size_t>(input_scales_bytes(is, n_seqs, in))) == 0;
+    report("rope attention, prepared in form " + std::to_string(form), same ? 0 : 1, 0);
+  }
+}
+
 void check_attentions() {
+  check_prepared_attention();
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF8E4M3, DType::kI8, DType::kF32}) {
-    if (small) {
-      check_attention(dtype, 64, 1, 3, {{1, 17}, {1, 0}, {1, 70}});
-      check_attention(dtype, 64, 1, 2, {{1, 20}, {70, 75}});
-      continue;
+    for (const bool together : {false, true}) {
+      const auto check = [&](int64_t head_dim, int64_t n_kv_heads, int64_t group, const std::vector<Sequence>& seqs) {
+        check_attention(dtype, head_dim, n_kv_heads, group, seqs, together);
+      };
+      if (small) {
+        check(64, 1, 3, {{1, 17}, {1, 0}, {1, 70}});
+        check(64, 1, 2, {{1, 20}, {70, 75}});
+        check(128, 1, 2, {{1, 300}});
+        continue;
+      }
+      check(128, 2, 4, {{1, 1}, {1, 15}, {1, 16}, {1, 17}, {1, 0}, {1, 333}, {1, 1500}});
+      check(128, 1, 8, {{1, 700}});
+      check(64, 2, 7, {{1, 33}, {1, 260}, {1, 64}});
+      check(64, 1, 12, {{1, 100}, {1, 2}});
+      check(64, 1, 1, {{1, 4500}});
+      check(128, 2, 1, {{1, 129}});
+      check(128, 2, 2, {{130, 130}, {1, 77}, {64, 200}, {3, 3}});
+      check(64, 2, 2, {{65, 90}, {1, 100}});
+      check(80, 2, 2, {{5, 40}, {1, 100}});
     }
-    check_attention(dtype, 128, 2, 4, {{1, 1}, {1, 15}, {1, 16}, {1, 17}, {1, 0}, {1, 333}, {1, 1500}});
-    check_attention(dtype, 128, 1, 8, {{1, 700}});
-    check_attention(dtype, 64, 2, 7, {{1, 33}, {1, 260}, {1, 64}});
-    check_attention(dtype, 64, 1, 12, {{1, 100}, {1, 2}});
-    check_attention(dtype, 128, 2, 1, {{1, 129}});
-    check_attention(dtype, 128, 2, 2, {{130, 130}, {1, 77}, {64, 200}, {3, 3}});
-    check_attention(dtype, 64, 2, 2, {{65, 90}, {1, 100}});
-    check_attention(dtype, 80, 2, 2, {{5, 40}, {1, 100}});
   }
 }
 

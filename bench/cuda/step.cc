@@ -123,7 +123,7 @@ class RandomWeights {
   }
   DeviceLinearWeight upload(const LinearSpec& linear, const CanonicalWeight& weight) {
     const Scheme& held_in = linear_scheme(weights_.spec, weights_.format, linear);
-    return {upload_linear(held_in, weight, weights_.compute_capability, stream_.get()), DeviceBuffer()};
+    return {upload_linear(held_in, weight, weights_.compute_capability, stream_.get(), weights_.arena), DeviceBuffer()};
   }
 
   Stream stream_;

@@ -134,6 +134,9 @@ struct Bench {
   void measure_bandwidth();
   DeviceMatrix matrix(WeightForm form, ScaleForm scale, int64_t group, int64_t n, int64_t k, int i) const;
   DeviceInput input(InputForm form, int64_t m, int64_t k) const;
+  AttentionRoom attention_room() const {
+    return {reinterpret_cast<unsigned*>(workspace.get()), workspace.get() + kMatmulCounterBytes};
+  }
   void matmuls();
   void large();
   void attentions();
@@ -306,9 +309,10 @@ void Bench::attentions() {
         view.max_context = context;
         const Device<float> qkv(random_queries(batch * (model.heads + 2 * model.kv_heads) * model.head_dim));
         const Device<float> out(batch * model.heads * model.head_dim);
+        const AttentionRoom room = attention_room();
         std::vector<Timed> timed;
-        timed.emplace_back(
-            4, [&](int) { attention(qkv.get(), model.heads, view, kv, 0, {}, out.get(), workspace.get(), stream); });
+        timed.emplace_back(4,
+                           [&](int) { attention(qkv.get(), model.heads, view, kv, 0, {}, out.get(), room, stream); });
         run(timed);
         const double bytes = static_cast<double>(batch * context / 16 * kv.layout.block_bytes());
         std::printf(" | kv %s %.1f us %.0f GB/s %.0f%%",
@@ -347,9 +351,10 @@ void Bench::attentions() {
         view.max_rows_per_seq = rows_of_seq;
         const Device<float> qkv(random_queries(rows_of_seq * (model.heads + 2 * model.kv_heads) * model.head_dim));
         const Device<float> out(rows_of_seq * model.heads * model.head_dim);
+        const AttentionRoom room = attention_room();
         std::vector<Timed> timed;
-        timed.emplace_back(
-            4, [&](int) { attention(qkv.get(), model.heads, view, kv, 0, {}, out.get(), workspace.get(), stream); });
+        timed.emplace_back(4,
+                           [&](int) { attention(qkv.get(), model.heads, view, kv, 0, {}, out.get(), room, stream); });
         run(timed);
         const double scores =
             static_cast<double>(rows_of_seq) * (static_cast<double>(context) - static_cast<double>(rows_of_seq) / 2);

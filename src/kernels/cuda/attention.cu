@@ -72,20 +72,20 @@ void launch_plain(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
   check_launch("attention_plain");
 }
 
-void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
-               float* out, void* workspace, cudaStream_t stream) {
-  attention_prepare(qkv, n_heads, step, kv, layer, scale, out, workspace, {}, stream);
+namespace {
+
+bool on_tensor_cores(const KvLayout& layout) {
+  return layout.dtype != DType::kF32 && (layout.head_dim == 64 || layout.head_dim == 128);
 }
 
-void attention_prepare(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer,
-                       KvScale scale, float* out, void* workspace, const DeviceInput& prepared, cudaStream_t stream) {
+AttentionArgs args_of(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer,
+                      KvScale scale, float* out, const AttentionRoom& room) {
   const int64_t n_kv_heads = kv.layout.n_kv_heads, head_dim = kv.layout.head_dim;
   // One wave of CTAs while it is the splits that fill the card; more where contexts of different lengths should even
   // out.
   const int64_t pairs = step.n_seqs * n_kv_heads;
   const int64_t wanted =
       4 * pairs < kGpuAttentionCtas ? kGpuAttentionCtas / 2 / pairs : ceil_div(kGpuAttentionCtas, pairs);
-  const int64_t n_splits = std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, 64)), 1, kMostSplits);
   AttentionArgs args{};
   args.qkv = qkv;
   args.out = out;
@@ -94,26 +94,53 @@ void attention_prepare(const float* qkv, int64_t n_heads, const StepView& step, 
   args.n_heads = static_cast<int>(n_heads);
   args.group = static_cast<int>(n_heads / n_kv_heads);
   args.scale = kLog2E / std::sqrt(static_cast<float>(head_dim));
-  args.n_splits = static_cast<int>(n_splits);
-  args.partial_out = static_cast<float*>(workspace);
-  args.partial_stats = args.partial_out + step.n_seqs * n_heads * n_splits * head_dim;
-  const auto prepare_out = [&] {
-    if (prepared.values != nullptr) prepare(out, prepared, stream);
-  };
-  if (kv.layout.dtype == DType::kF32 || (head_dim != 64 && head_dim != 128)) {
-    launch_plain(args, kv.layout.dtype, stream);
-    return prepare_out();
+  args.n_splits =
+      static_cast<int>(std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, 64)), 1, kMostSplits));
+  if (step.n_seqs * n_kv_heads * ceil_div(args.group, kDecodeHeads) * 4 > kGpuMatmulCounterBytes) args.n_splits = 1;
+  args.partial_out = static_cast<float*>(room.partials);
+  args.partial_stats = args.partial_out + step.n_seqs * n_heads * args.n_splits * head_dim;
+  args.arrived = room.counters;
+  args.form = InputForm::kF32;
+  args.made = out;
+  return args;
+}
+
+void launch(const AttentionArgs& args, const KvLayout& layout, cudaStream_t stream) {
+  if (!on_tensor_cores(layout)) return launch_plain(args, layout.dtype, stream);
+  if (args.step.any_of_one_row) launch_decode(args, layout.dtype, stream);
+  if (args.step.max_rows_per_seq > 1) launch_prefill(args, layout.dtype, stream);
+}
+
+bool has_scales(InputForm form) {
+  return form != InputForm::kF32 && form != InputForm::kF16 && form != InputForm::kBF16;
+}
+
+}  // namespace
+
+void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
+               float* out, const AttentionRoom& room, cudaStream_t stream) {
+  launch(args_of(qkv, n_heads, step, kv, layer, scale, out, room), kv.layout, stream);
+}
+
+void rope_attention_prepare(float* qkv, int64_t n_heads, const float* cos, const float* sin, const StepView& step,
+                            const KvView& kv, int64_t layer, KvScale scale, float* out, const AttentionRoom& room,
+                            const DeviceInput& prepared, cudaStream_t stream) {
+  AttentionArgs args = args_of(qkv, n_heads, step, kv, layer, scale, out, room);
+  const bool one_kernel = step.max_rows_per_seq == 1 && on_tensor_cores(kv.layout) && args.group <= kDecodeHeads;
+  if (!one_kernel) {
+    rope_kv_write(qkv, n_heads, cos, sin, step, kv, layer, scale, stream);
+    launch(args, kv.layout, stream);
+    return prepare(out, prepared, stream);
   }
-  const bool decoding = step.max_rows_per_seq == 1;
-  if (step.any_of_one_row) launch_decode(args, kv.layout.dtype, stream);
-  if (step.any_of_one_row && n_splits > 1) {
-    const bool in_one = decoding && prepared.values != nullptr && can_merge_into(prepared);
-    const DeviceInput f32{.form = InputForm::kF32, .n_tokens = step.n_seqs, .in = n_heads * head_dim, .values = out};
-    launch_merge(args, decode_tile(kv.layout.dtype), in_one ? prepared : f32, stream);
-    if (in_one) return;
+  args.cos = cos;
+  args.sin = sin;
+  const bool made_there = !has_scales(prepared.form) && prepared.input_order == nullptr;
+  if (made_there) {
+    args.form = prepared.form;
+    args.made = prepared.values;
   }
-  if (!decoding) launch_prefill(args, kv.layout.dtype, stream);
-  prepare_out();
+  launch_decode(args, kv.layout.dtype, stream);
+  if (!made_there) prepare(out, prepared, stream);
 }
 
 }  // namespace trimeter::cuda

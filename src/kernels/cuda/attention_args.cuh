@@ -13,6 +13,13 @@ struct AttentionArgs {
   float scale;         // of scores: log2(e) / sqrt(head_dim), softmax is in powers of two
   int n_splits;
   float *partial_out, *partial_stats;  // [seq][head][split][head_dim], [...][2]: maximum and sum
+  unsigned* arrived;                   // splits that are done, [seq][group of heads]: 0 between launches
+  // What the decode kernel makes of its rows: [n_rows, n_heads * head_dim] of a form without scales.
+  InputForm form;
+  void* made;
+  // Of rope, [position][head_dim / 2], if the decode kernel is to rotate q and k and to write k and v to the cache;
+  // null if that is done.
+  const float *cos, *sin;
 
   __device__ const float* q(int64_t row, int head) const {
     return qkv + (row * (n_heads + 2 * cache.n_kv_heads) + head) * cache.head_dim;
@@ -28,13 +35,8 @@ __device__ __forceinline__ int rows_of(const StepView& step, int seq) {
 inline constexpr float kLog2E = 1.4426950408889634f;
 
 inline constexpr int kMostSplits = 64;
-// Tokens that the decode kernel takes at a time: a split is a whole number of these.
-int decode_tile(DType dtype);
-// Without merging splits, if there is more than one.
+inline constexpr int kDecodeHeads = 8;  // query heads of a CTA of the decode kernel
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream);
-// out: [n_seqs, n_heads * head_dim], of sequences of one row; can_merge_into(out).
-bool can_merge_into(const DeviceInput& out);
-void launch_merge(const AttentionArgs& args, int tile, const DeviceInput& out, cudaStream_t stream);
 void launch_prefill(const AttentionArgs& args, DType dtype, cudaStream_t stream);
 void launch_plain(const AttentionArgs& args, DType dtype, cudaStream_t stream);
 

@@ -3,8 +3,12 @@
 // memory. For each 16 of them:
 //   scores^T [16 tokens, 8 heads] = K [16, head_dim] q^T,  out^T [head_dim, 8 heads] += V^T [head_dim, 16] weights^T
 // q and the weights are multiplied as two 16-bit floats each, their rounding and what it lost, so that only the cache's
-// own rounding shows. Splits are merged by a second kernel (attention_merge.cu). Traffic: the cache once for every
-// eight heads of a group.
+// own rounding shows. The last split to be done merges them all, in order. Traffic: the cache once for every eight
+// heads of a group.
+//
+// In a step of decoding the kernel is rope, too: the ring fills while the kernel that makes q, k and v still runs, q is
+// rotated by way of shared memory, and the CTA whose split ends with the new token writes its k and v to the cache and
+// into its tile.
 #include <cmath>
 
 #include "kernels/cuda/attention_args.cuh"
@@ -13,20 +17,23 @@
 namespace trimeter::cuda {
 namespace {
 
-constexpr int kWarps = 4, kHeads = 8, kRun = 16;
+constexpr int kWarps = 4, kHeads = kDecodeHeads, kRun = 16;
 constexpr int kRingBytes = 24 << 10;  // of a warp: two CTAs fit a multiprocessor
 
 template <class Kv, int kHeadDim>
 struct Config {
   static constexpr int kElementBytes = sizeof(typename Kv::Element);
-  static constexpr int kRuns = 2 / kElementBytes, kTile = kRun * kRuns;  // of a tile; tokens: decode_tile()
+  static constexpr int kRuns = 2 / kElementBytes, kTile = kRun * kRuns;  // of a tile; tokens
   static constexpr int kRowBytes = kHeadDim * kElementBytes, kRowPieces = kRowBytes / 16;
   static constexpr int kHalfBytes = kTile * kRowBytes;
   static constexpr int kScaleBytes = Kv::kTokenScales ? kTile * 2 : 0;  // of K, and as many of V
   static constexpr int kTileBytes = 2 * (kHalfBytes + kScaleBytes);
-  static constexpr int kStages = kRingBytes / (2 * kHalfBytes) < 6 ? kRingBytes / (2 * kHalfBytes) : 6;
-  static constexpr int kSharedBytes = kWarps * kStages * kTileBytes;
-  static constexpr int kSteps = kHeadDim / 16;
+  static constexpr int kStages = kRingBytes / (2 * kHalfBytes) < 5 ? kRingBytes / (2 * kHalfBytes) : 5;
+  static constexpr int kNewAt = kWarps * kStages * kTileBytes;  // K, V and, if they have any, scales of the new token
+  static constexpr int kSharedBytes = kNewAt + 2 * kRowBytes + (Kv::kTokenScales ? 16 : 0);
+  static constexpr int kSteps = kHeadDim / 16, kPairs = kHeadDim / 64;
+  static constexpr int kQueryStride = kHeadDim + 2;  // floats: a half warp's pairs fall into different banks
+  static_assert(kHeads * kQueryStride * 4 <= kTileBytes);
 };
 
 __device__ __forceinline__ uint32_t transpose8x8(uint32_t pair) {
@@ -56,7 +63,7 @@ struct Warp {
 
   const AttentionArgs& args;
   char* ring;
-  int kv_head, lane, g, q, n_context;
+  int kv_head, lane, g, q, n_cached;
 
   // Tokens' pieces lie so that the rows which one instruction reads fall into different banks.
   static __device__ int offset(int token, int piece) {
@@ -74,7 +81,7 @@ struct Warp {
       for (int i = 0; i < kRun * C::kRowBytes / 512; i++) {
         const int at = i * 32 + lane, token = at / C::kRowPieces, piece = at % C::kRowPieces;
         // What no one wrote may be NaN, which a weight of 0 does not silence.
-        const int bytes = position + token < n_context ? 16 : 0;
+        const int bytes = position + token < n_cached ? 16 : 0;
         char* piece_to = to + offset(run * kRun + token, piece);
         cp_async16(piece_to, k + slot * C::kRowBytes + at * 16, bytes);
         cp_async16(piece_to + C::kHalfBytes, v + slot * C::kRowBytes + at * 16, bytes);
@@ -168,12 +175,159 @@ struct Warp {
   }
 };
 
+// Of 256 tokens at least: four tiles for each warp take less time than merging does.
+template <class C>
+__device__ __forceinline__ int tiles_of_split(int n_tiles, int n_splits) {
+  return max(256 / C::kTile, (n_tiles + n_splits - 1) / n_splits);
+}
+
+// Heads of the new token by warp: q's, rotated, to `queries`; with_kv: K and V to the cache and to `fresh`, K's row,
+// V's row, their scales.
+template <class Kv, int kHeadDim>
+struct NewToken {
+  using C = Config<Kv, kHeadDim>;
+  static constexpr int kMost = (kHeads + 2 + kWarps - 1) / kWarps;  // heads of a warp
+
+  const AttentionArgs& args;
+  int64_t row;
+  int position, first_head, n_heads, kv_head, lane, warp;
+  float cosines[C::kPairs], sines[C::kPairs];
+
+  __device__ void load_angles() {
+#pragma unroll
+    for (int j = 0; j < C::kPairs; j++) {
+      const int64_t at = static_cast<int64_t>(max(position, 0)) * (kHeadDim / 2) + lane + 32 * j;
+      cosines[j] = args.cos[at];
+      sines[j] = args.sin[at];
+    }
+  }
+  __device__ void rotate(float* queries, char* fresh, bool with_kv) const {
+    const int n = n_heads + (with_kv ? 2 : 0);
+    float low[kMost][C::kPairs], high[kMost][C::kPairs];
+#pragma unroll
+    for (int h = 0; h < kMost; h++) {
+      const int item = min(warp + h * kWarps, n - 1);
+      const int head = item < n_heads    ? first_head + item
+                       : item == n_heads ? args.n_heads + kv_head
+                                         : args.n_heads + args.cache.n_kv_heads + kv_head;
+      const float* x = args.q(row, head);
+#pragma unroll
+      for (int j = 0; j < C::kPairs; j++) {
+        low[h][j] = x[lane + 32 * j];
+        high[h][j] = x[lane + 32 * j + kHeadDim / 2];
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < kMost; h++) {
+      const int item = warp + h * kWarps;
+      if (item >= n) return;
+      if (item <= n_heads) {
+#pragma unroll
+        for (int j = 0; j < C::kPairs; j++) {
+          const float rotated = low[h][j] * cosines[j] - high[h][j] * sines[j];
+          high[h][j] = high[h][j] * cosines[j] + low[h][j] * sines[j];
+          low[h][j] = rotated;
+        }
+      }
+      if (item >= n_heads) {
+        write(low[h], high[h], item > n_heads, fresh);
+        continue;
+      }
+#pragma unroll
+      for (int j = 0; j < C::kPairs; j++) {
+        queries[item * C::kQueryStride + lane + 32 * j] = low[h][j];
+        queries[item * C::kQueryStride + lane + 32 * j + kHeadDim / 2] = high[h][j];
+      }
+    }
+  }
+  __device__ void write(const float (&low)[C::kPairs], const float (&high)[C::kPairs], bool is_v, char* fresh) const {
+    float largest = 0;
+#pragma unroll
+    for (int j = 0; j < C::kPairs; j++) largest = fmaxf(largest, fmaxf(fabsf(low[j]), fabsf(high[j])));
+    const float scale = head_scale<Kv>(largest, is_v ? args.cache.v_scale : args.cache.k_scale);
+    const int64_t block = args.table(args.step.seq_of_row[row])[position / args.cache.block_size];
+    const int slot = position % args.cache.block_size;
+    char* to = is_v ? args.cache.v(block, kv_head) : args.cache.k(block, kv_head);
+    if (Kv::kTokenScales && lane == 0) {
+      reinterpret_cast<__half*>(to + args.cache.scales_at)[slot] = __float2half_rn(scale);
+      reinterpret_cast<__half*>(fresh + 2 * C::kRowBytes)[is_v] = __float2half_rn(scale);
+    }
+    auto* cached = reinterpret_cast<typename Kv::Element*>(to) + slot * kHeadDim;
+    auto* kept = reinterpret_cast<typename Kv::Element*>(fresh + is_v * C::kRowBytes);
+#pragma unroll
+    for (int j = 0; j < C::kPairs; j++) {
+      const int i = lane + 32 * j;
+      cached[i] = kept[i] = Kv::narrow(low[j], scale);
+      cached[i + kHeadDim / 2] = kept[i + kHeadDim / 2] = Kv::narrow(high[j], scale);
+    }
+  }
+};
+
+// `at` of [n_rows, n_heads * head_dim].
+__device__ __forceinline__ void make(const AttentionArgs& args, int64_t at, float value) {
+  if (args.form == InputForm::kBF16)
+    static_cast<__nv_bfloat16*>(args.made)[at] = __float2bfloat16_rn(value);
+  else if (args.form == InputForm::kF16)
+    static_cast<__half*>(args.made)[at] = __float2half_rn(value);
+  else
+    static_cast<float*>(args.made)[at] = value;
+}
+
+// All splits of a CTA's heads: those that have a head's head_dim / 4 lanes read its maxima and sums together.
+template <int kHeadDim>
+__device__ void merge_splits(const AttentionArgs& args, int seq, int64_t row, int first_head, int n_heads, int used) {
+  constexpr int kLanes = kHeadDim / 4, kRounds = kMostSplits / kLanes, kAtOnce = 32 * kWarps / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes, first_lane = static_cast<int>(threadIdx.x) % 32 - lane;
+  for (int first = 0; first < n_heads; first += kAtOnce) {
+    const int h = first + static_cast<int>(threadIdx.x) / kLanes, head = first_head + min(h, n_heads - 1);
+    const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + head) * args.n_splits;
+    float most_of[kRounds], keep[kRounds], most = -INFINITY, total = 0;
+#pragma unroll
+    for (int j = 0; j < kRounds; j++) {
+      const int s = j * kLanes + lane;
+      const float2 stats =
+          s < used ? __ldcg(reinterpret_cast<const float2*>(args.partial_stats) + at + s) : float2{-INFINITY, 0};
+      most_of[j] = stats.x;
+      keep[j] = stats.y;
+      most = fmaxf(most, stats.x);
+    }
+    for (int step = kLanes / 2; step > 0; step /= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, step));
+#pragma unroll
+    for (int j = 0; j < kRounds; j++) {
+      const float weight = most_of[j] == -INFINITY ? 0.0f : exp2f(most_of[j] - most);
+      total += weight * keep[j];
+      keep[j] = weight;
+    }
+    for (int step = kLanes / 2; step > 0; step /= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
+    float4 sum{};
+    const float* from = args.partial_out + at * kHeadDim + lane * 4;
+#pragma unroll
+    for (int j = 0; j < kRounds; j++) {
+      const int n = min(kLanes, used - j * kLanes);
+#pragma unroll 4
+      for (int l = 0; l < n; l++) {
+        const float weight = __shfl_sync(0xffffffffu, keep[j], first_lane + l);
+        const float4 part = __ldcg(reinterpret_cast<const float4*>(from + (j * kLanes + l) * kHeadDim));
+        sum.x += weight * part.x, sum.y += weight * part.y, sum.z += weight * part.z, sum.w += weight * part.w;
+      }
+    }
+    if (h >= n_heads) continue;
+    const float scale = args.cache.v_scale / total;
+    const int64_t to = (row * args.n_heads + head) * kHeadDim + lane * 4;
+    make(args, to, sum.x * scale);
+    make(args, to + 1, sum.y * scale);
+    make(args, to + 2, sum.z * scale);
+    make(args, to + 3, sum.w * scale);
+  }
+}
+
 template <class Kv, int kHeadDim>
 __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
   using C = Config<Kv, kHeadDim>;
   extern __shared__ __align__(128) char decode_shared[];
   let_next_start();
-  wait_for_inputs();
+  const bool is_rope = args.cos != nullptr;
+  if (!is_rope) wait_for_inputs();
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, seq = blockIdx.z, split = blockIdx.x;
   if (rows_of(args.step, seq) != 1) return;
   const int64_t row = args.step.row_begin[seq];
@@ -181,13 +335,18 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   const int kv_head = blockIdx.y / head_groups, first = blockIdx.y % head_groups * kHeads;
   const int n_heads = min(kHeads, args.group - first), first_head = kv_head * args.group + first;
   const int n_context = args.step.positions[row] + 1;
-  const int n_tiles = (n_context + C::kTile - 1) / C::kTile,
-            tiles_of_split = (n_tiles + args.n_splits - 1) / args.n_splits;
-  const int begin = split * tiles_of_split, end = min(begin + tiles_of_split, n_tiles);
-  if (begin >= end && split > 0) return;
+  const int n_tiles = (n_context + C::kTile - 1) / C::kTile, of_split = tiles_of_split<C>(n_tiles, args.n_splits);
+  const int used = max(1, (n_tiles + of_split - 1) / of_split);
+  const int begin = split * of_split, end = min(begin + of_split, n_tiles);
+  if (split >= used) return;
 
-  Warp<Kv, kHeadDim> w{args,     decode_shared + warp * C::kStages * C::kTileBytes, kv_head, lane, lane / 4, lane % 4,
-                       n_context};
+  Warp<Kv, kHeadDim> w{args,
+                       decode_shared + warp * C::kStages * C::kTileBytes,
+                       kv_head,
+                       lane,
+                       lane / 4,
+                       lane % 4,
+                       is_rope ? n_context - 1 : n_context};
   const int g = w.g, q = w.q;
   // The blocks of the warp's next 32 runs of 16 tokens, one a lane.
   const int32_t* table = args.table(args.step.seq_of_row[row]);
@@ -211,15 +370,40 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   };
   for (int s = 0; s < C::kStages - 1; s++) load(s, begin + warp + s * kWarps);
 
+  const float* queries = args.q(row, first_head);
+  int query_stride = kHeadDim;
+  char* fresh = decode_shared + C::kNewAt;
+  if (is_rope) {
+    NewToken<Kv, kHeadDim> token{args, row, n_context - 1, first_head, n_heads, kv_head, lane, warp, {}, {}};
+    token.load_angles();
+    wait_for_inputs();
+    // The first warp's last stage is filled after the second barrier.
+    float* rotated = reinterpret_cast<float*>(decode_shared + (C::kStages - 1) * C::kTileBytes);
+    token.rotate(rotated, fresh, end == n_tiles && n_context > 0);
+    queries = rotated;
+    query_stride = C::kQueryStride;
+    __syncthreads();
+  }
   uint32_t query[C::kSteps][2], query_rest[C::kSteps][2];
-  w.load_query(args.q(row, first_head + min(g, n_heads - 1)), g < n_heads, query, query_rest);
+  w.load_query(queries + min(g, n_heads - 1) * query_stride, g < n_heads, query, query_rest);
+  if (is_rope) __syncthreads();
   float out[C::kSteps][4] = {}, largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   int slot = 0;
   for (int tile = begin + warp; tile < end; tile += kWarps) {
     cp_async_wait<C::kStages - 2>();
     __syncwarp();
     load(slot == 0 ? C::kStages - 1 : slot - 1, tile + (C::kStages - 1) * kWarps);
-    const char* from = w.ring + slot * C::kTileBytes;
+    char* from = w.ring + slot * C::kTileBytes;
+    if (is_rope && tile == n_tiles - 1) {
+      const int token = (n_context - 1) % C::kTile;
+      for (int i = lane; i < 2 * C::kRowPieces; i += 32)
+        *reinterpret_cast<uint4*>(from + i / C::kRowPieces * C::kHalfBytes + w.offset(token, i % C::kRowPieces)) =
+            *reinterpret_cast<const uint4*>(fresh + i * 16);
+      if (Kv::kTokenScales && lane < 2)
+        reinterpret_cast<__half*>(from + 2 * C::kHalfBytes)[lane * C::kTile + token] =
+            reinterpret_cast<const __half*>(fresh + 2 * C::kRowBytes)[lane];
+      __syncwarp();
+    }
     const auto* scales = reinterpret_cast<const __half*>(from + 2 * C::kHalfBytes);
     slot = slot + 1 == C::kStages ? 0 : slot + 1;
 
@@ -299,15 +483,27 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
       total += keep * theirs[kHeadDim + 1];
       value += keep * theirs[channel];
     }
-    if (args.n_splits == 1) {
-      args.out[(row * args.n_heads + first_head + h) * kHeadDim + channel] =
-          n_context > 0 ? value / total * args.cache.v_scale : 0.0f;
+    if (used == 1) {
+      make(args, (row * args.n_heads + first_head + h) * kHeadDim + channel,
+           n_context > 0 ? value / total * args.cache.v_scale : 0.0f);
     } else {
       const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + first_head + h) * args.n_splits + split;
       args.partial_out[at * kHeadDim + channel] = value;
       if (channel == 0) args.partial_stats[2 * at] = most, args.partial_stats[2 * at + 1] = total;
     }
   }
+  if (used == 1) return;
+  __shared__ bool is_last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    unsigned* arrived = args.arrived + static_cast<int64_t>(seq) * gridDim.y + blockIdx.y;
+    is_last = atomicAdd(arrived, 1u) == static_cast<unsigned>(used - 1);
+    if (is_last) *arrived = 0;
+    __threadfence();
+  }
+  __syncthreads();
+  if (is_last) merge_splits<kHeadDim>(args, seq, row, first_head, n_heads, used);
 }
 
 template <class Kv, int kHeadDim>
@@ -326,8 +522,6 @@ void launch(const AttentionArgs& args, cudaStream_t stream) {
 }
 
 }  // namespace
-
-int decode_tile(DType dtype) { return dtype == DType::kF8E4M3 || dtype == DType::kI8 ? 2 * kRun : kRun; }
 
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
   with_kv(dtype, [&](auto tag) {

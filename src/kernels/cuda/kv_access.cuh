@@ -84,6 +84,16 @@ struct KvI8 {
   static __device__ void widen4(uint32_t codes, uint32_t& low, uint32_t& high) { int8x4_to_bf16(codes, low, high); }
 };
 
+// What a token's head is held in multiples of; `largest` of a lane's values, of which a warp has all.
+template <class Kv>
+__device__ __forceinline__ float head_scale(float largest, float fixed) {
+  if constexpr (Kv::kTokenScales) {
+    for (int step = 16; step > 0; step /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+    return __half2float(__float2half_rn(__fdiv_rn(largest, 127.0f)));
+  }
+  return fixed;
+}
+
 // `launch` with the tag of the cache's dtype.
 template <class Launch>
 void with_kv(DType dtype, Launch&& launch) {

@@ -61,14 +61,22 @@ struct StepView {
 // Rotates q and k in place and writes k and v to the cache. qkv: [n_rows][(n_heads + 2 * kv_heads) * head_dim].
 void rope_kv_write(float* qkv, int64_t n_heads, const float* cos, const float* sin, const StepView& step,
                    const KvView& kv, int64_t layer, KvScale scale, cudaStream_t stream);
-// out: [n_rows][n_heads * head_dim]. workspace: gpu_attention_workspace_bytes() of kernels/gpu_scratch.h. 16- and 8-bit
-// caches with heads of 64 or 128 channels: split over the context for sequences of one row, in tiles of rows for
-// others, on tensor cores. Any other cache: in f32, without tensor cores.
+// Where splits of a context meet. counters: the first kGpuMatmulCounterBytes of matmul()'s workspace or others that are
+// 0, and left so. partials: gpu_attention_workspace_bytes() of kernels/gpu_scratch.h.
+struct AttentionRoom {
+  unsigned* counters = nullptr;
+  void* partials = nullptr;
+};
+// out: [n_rows][n_heads * head_dim]. 16- and 8-bit caches with heads of 64 or 128 channels: split over the context for
+// sequences of one row, in tiles of rows for others, on tensor cores. Any other cache: in f32, without tensor cores.
 void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
-               float* out, void* workspace, cudaStream_t stream);
-// The same, and prepare() of its output; `out` may be left as it was where one kernel does both.
-void attention_prepare(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer,
-                       KvScale scale, float* out, void* workspace, const DeviceInput& prepared, cudaStream_t stream);
+               float* out, const AttentionRoom& room, cudaStream_t stream);
+// rope_kv_write(), attention() and prepare() of its output. A step of decoding has one kernel for all three, or two
+// where `prepared` has scales, which may begin before the one that makes qkv ends: what the cache holds of earlier
+// tokens, and the step itself, must have been there when that one began. `qkv` and `out` may be left as they were.
+void rope_attention_prepare(float* qkv, int64_t n_heads, const float* cos, const float* sin, const StepView& step,
+                            const KvView& kv, int64_t layer, KvScale scale, float* out, const AttentionRoom& room,
+                            const DeviceInput& prepared, cudaStream_t stream);
 
 // The largest of each row, the lowest token among equals; -1 where a logit is not finite.
 void argmax(const float* logits, int64_t n_rows, int64_t vocab, int32_t* tokens, cudaStream_t stream);

@@ -52,13 +52,9 @@ __global__ void rope_kv_write_kernel(const __grid_constant__ Args args) {
   const int64_t block = table[position / args.cache.block_size];
   const int slot = position % args.cache.block_size;
   char* to = is_v ? args.cache.v(block, head - args.n_heads - n_kv) : args.cache.k(block, head - args.n_heads);
-  float scale = is_v ? args.cache.v_scale : args.cache.k_scale;
-  if constexpr (Kv::kTokenScales) {
-    for (int step = 16; step > 0; step /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, step));
-    const __half rounded = __float2half_rn(__fdiv_rn(largest, 127.0f));
-    if (lane == 0) reinterpret_cast<__half*>(to + args.cache.scales_at)[slot] = rounded;
-    scale = __half2float(rounded);
-  }
+  const float scale = head_scale<Kv>(largest, is_v ? args.cache.v_scale : args.cache.k_scale);
+  if (Kv::kTokenScales && lane == 0)
+    reinterpret_cast<__half*>(to + args.cache.scales_at)[slot] = __float2half_rn(scale);
   auto* elements = reinterpret_cast<typename Kv::Element*>(to) + slot * head_dim;
 #pragma unroll
   for (int j = 0; j < kMaxPairs; j++) {

@@ -29,7 +29,7 @@ struct StreamArgs {
   int scale_stride;    // by block: f32 of a row of blocks
   int n_groups;        // by group
   int group_shift;     // by group: 2^group_shift half segments (32 k's) share a scale; 31: all
-  int n_stages;        // of the ring: 2 ... 6
+  int n_stages;        // of the ring: 2 ... kMaxStages
   int x_scale_stride;  // by block: from 128 inputs to the next
   bool per_row, bf16_scales, accumulate;
 };
@@ -40,7 +40,8 @@ enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4, kI4Zero }
 enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
 
 // kDeep: the warps share the k's of 16 or 32 rows. kResident: the whole input of up to 8 tokens stays in shared memory,
-// for all row blocks of a CTA.
+// for all row blocks of a CTA; a warp then copies all that it reads of a stage, and waits for no other until the row
+// block's sums meet.
 template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_, bool kDeep_ = false, int kRowTiles_ = 1,
           bool kResident_ = false>
 struct StreamConfig {
@@ -66,6 +67,7 @@ struct StreamConfig {
   static_assert(!kDeep || kTokenTiles <= 2);
   static constexpr int kRowWarps = !kDeep ? kWarps : kTokenTiles == 1 || kNibbles ? 1 : 2;
   static constexpr int kDepthWarps = kWarps / kRowWarps;
+  static_assert(!kResident || kRowWarps == 1);
   static constexpr int kRowTiles = kRowTiles_;
   // Of a warp and stage.
   static constexpr int kSegments = kPieces == 4 || (kDeep && kTokenTiles > 1)   ? 1
@@ -74,7 +76,7 @@ struct StreamConfig {
   static constexpr int kStageSegments = kSegments * kDepthWarps;
   static constexpr int kCtasOfSm = 2;
   static constexpr int kRows = kRowWarps * kRowTiles * 16;
-  static constexpr int kMaxStages = 6;
+  static constexpr int kMaxStages = kResident ? 10 : 6;
 
   using Sum = std::conditional_t<kWeights == Weights::kI8, int, float>;
   using Operand = std::conditional_t<
@@ -98,8 +100,9 @@ struct StreamConfig {
                                      : kScaling == Scaling::kBlock ? kBlockBytes * kDepthWarps
                                                                    : 0;
   static constexpr int kStageBytes = kWeightBytes + kInputBytes + kScaleBytes;
-  static constexpr int kDepthBytes = (kDepthWarps - 1) * kRows * kTokens * 4;  // behind the ring: sums of all depths
-  static constexpr int kPartialFloats = kRows * kTokens;                       // of a CTA and row block
+  // Behind the ring: sums of all depths. Resident: of two row blocks, as one is added up while the next is multiplied.
+  static constexpr int kDepthBytes = (kDepthWarps - 1) * kRows * kTokens * 4 * (kResident ? 2 : 1);
+  static constexpr int kPartialFloats = kRows * kTokens;  // of a CTA and row block
 };
 
 }  // namespace trimeter::cuda

@@ -3,6 +3,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/stream_matmul.cuh"
 #include "kernels/cuda/stream_matmul.h"
+#include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
 namespace {
@@ -57,6 +58,19 @@ void launch(StreamArgs args, cudaStream_t stream) {
                     static_cast<size_t>(args.n_stages) * C::kStageBytes + beside, stream, args);
 }
 
+template <Weights kWeights, Scaling kScaling, int kTiles>
+void launch_deep(const StreamArgs& args, cudaStream_t stream) {
+  using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
+  if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
+    using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
+    if (resident_bytes<Resident>(args) <= kMostResidentBytes) return launch<Resident>(args, stream);
+  }
+  launch<C>(args, stream);
+}
+
+// CTAs of 32 rows would leave multiprocessors without one: 16 rows make twice as many warps.
+bool wants_single_tiles(int n) { return ceil_div(n, 32) <= card().n_multiprocessors; }
+
 // A CTA that has its rows alone has no sums to put together with others, which is what a small weight's time goes to;
 // but it reads the whole input for few rows, and wants many rows or short ones to fill the card.
 template <Weights kWeights, Scaling kScaling>
@@ -65,14 +79,13 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
   constexpr int kTiles = kPieces == 1 ? 2 : 1;  // two of 4 bits share an input fragment
   const bool is_small = args.n <= 8192 && args.k <= 8192;
   if (args.m <= 8) {
-    using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
-    if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
-      using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
-      if (resident_bytes<Resident>(args) <= kMostResidentBytes) return launch<Resident>(args, stream);
-    }
-    return launch<C>(args, stream);
+    if (kTiles > 1 && wants_single_tiles(args.n)) return launch_deep<kWeights, kScaling, 1>(args, stream);
+    return launch_deep<kWeights, kScaling, kTiles>(args, stream);
   }
   if (args.m <= 16) {
+    if constexpr (kTiles > 1)
+      if (is_small && wants_single_tiles(args.n))
+        return launch<StreamConfig<kWeights, kScaling, 2, true, 1>>(args, stream);
     if (kPieces == 4 || is_small) return launch<StreamConfig<kWeights, kScaling, 2, true, kTiles>>(args, stream);
     if constexpr (kPieces < 4) return launch<StreamConfig<kWeights, kScaling, 2, false, kTiles>>(args, stream);
   }
@@ -138,6 +151,7 @@ int64_t stream_tokens(WeightForm form) {
     case WeightForm::kBF16:
       return 16;
     case WeightForm::kE4M3:
+      return kGpuFp8StreamTokens;
     case WeightForm::kI8:
       return 32;
     default:

@@ -238,19 +238,24 @@ struct StreamKernel : StreamRing<C> {
     return reinterpret_cast<Sum*>(args.partials) + (static_cast<int64_t>(cta) * 2 + !first) * C::kPartialFloats;
   }
 
-  // Adds the sums of all depths into those of depth 0, by way of shared memory behind the ring.
-  __device__ void reduce_depths(Sums& sums) const {
+  // Adds the sums of all depths into those of depth `adder`, by way of shared memory behind the ring. turn: of the
+  // CTA's row blocks.
+  __device__ void reduce_depths(Sums& sums, int adder, int turn) const {
     constexpr int kTiles = C::kRowTiles * C::kTokenTiles, kStride = C::kRowWarps * kTiles * 128;
-    static_assert((C::kDepthWarps - 1) * kStride * 4 == C::kDepthBytes);
-    Sum* lane_at = reinterpret_cast<Sum*>(depth_sums()) + row_warp * kTiles * 128 + lane * 4;
-    if (depth > 0)
+    constexpr int kBuffers = C::kResident ? 2 : 1;
+    static_assert(kBuffers * (C::kDepthWarps - 1) * kStride * 4 == C::kDepthBytes);
+    Sum* lane_at = reinterpret_cast<Sum*>(depth_sums()) + turn % kBuffers * (C::kDepthWarps - 1) * kStride +
+                   row_warp * kTiles * 128 + lane * 4;
+    if (depth != adder)
       each_sum(
           [&](int i, Sum(&v)[4]) {
-            *reinterpret_cast<int4*>(lane_at + (depth - 1) * kStride + i * 128) = *reinterpret_cast<const int4*>(v);
+            *reinterpret_cast<int4*>(lane_at + (depth - (depth > adder)) * kStride + i * 128) =
+                *reinterpret_cast<const int4*>(v);
           },
           sums);
-    __syncthreads();  // until the next write there is another: that of the next unit
-    if (depth > 0) return;
+    // Until the next write to the same place there is another: that of the next unit or, of two buffers, row block.
+    __syncthreads();
+    if (depth != adder) return;
     each_sum(
         [&](int i, Sum(&v)[4]) {
 #pragma unroll
@@ -265,10 +270,12 @@ struct StreamKernel : StreamRing<C> {
   }
 
   // Called by the whole CTA with the finished sums of its share of a row block.
-  __device__ void finish(int row_block, Sums& sums) const {
+  __device__ void finish(int row_block, int turn, Sums& sums) const {
     if constexpr (C::kDeep) {
-      reduce_depths(sums);
-      if (depth == 0) write(row_block, sums);
+      // The others go on meanwhile, so that each has its turn.
+      const int adder = C::kResident ? turn % C::kDepthWarps : 0;
+      reduce_depths(sums, adder, turn);
+      if (depth == adder) write(row_block, sums);
       return;
     }
     const int first = cta_of(row_block * args.stages_per_row), last = cta_of((row_block + 1) * args.stages_per_row - 1);
@@ -349,8 +356,16 @@ struct StreamKernel : StreamRing<C> {
         return cp_async_wait<2>();
       case 5:
         return cp_async_wait<3>();
-      default:
+      case 6:
         return cp_async_wait<4>();
+      case 7:
+        return cp_async_wait<5>();
+      case 8:
+        return cp_async_wait<6>();
+      case 9:
+        return cp_async_wait<7>();
+      default:
+        return cp_async_wait<8>();
     }
   }
   __device__ void run() {
@@ -360,17 +375,22 @@ struct StreamKernel : StreamRing<C> {
     next_row_block = begin / args.stages_per_row;
     next_stage = begin % args.stages_per_row;
     this->enter_row_block();
+    const int first_row_block = next_row_block;
     int row_block = next_row_block, left = args.stages_per_row - next_stage, slot = 0;
     this->fill_ring();
     Sums sums = {};
     for (int unit = begin; unit < end; unit++) {
       wait_for_oldest();
-      __syncthreads();
+      if constexpr (C::kResident)
+        __syncwarp();
+      else
+        __syncthreads();
       this->load_next(slot == 0 ? args.n_stages - 1 : slot - 1);
       compute(slot, args.stages_per_row - left, sums);
       slot = slot + 1 == args.n_stages ? 0 : slot + 1;
       if (--left == 0 || unit + 1 == end) {
-        finish(row_block++, sums);
+        finish(row_block, row_block - first_row_block, sums);
+        row_block++;
         each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
         left = args.stages_per_row;
       }

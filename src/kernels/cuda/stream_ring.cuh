@@ -131,7 +131,8 @@ struct StreamRing {
     const int row_bytes = args.k * (C::kByteInput ? 1 : 2);
 #pragma unroll 4
     for (int i = threadIdx.x; i < n_pieces; i += C::kThreads) {
-      const int piece = i % 8, token = i / 8 % args.m, segment = i / 8 / args.m, at = segment * 128 + piece * 16;
+      const int segment = args.m == 1 ? i / 8 : i / 8 / args.m, token = i / 8 - segment * args.m;
+      const int piece = i % 8, at = segment * 128 + piece * 16;
       *reinterpret_cast<uint4*>(resident_input(segment) + input_offset(token, piece)) =
           at < row_bytes ? *reinterpret_cast<const uint4*>(args.x + static_cast<uint32_t>(token * row_bytes + at))
                          : make_uint4(0, 0, 0, 0);
@@ -170,12 +171,14 @@ struct StreamRing {
       }
     }
   }
+  // All of the stage's, shared by all threads; resident: those of a warp's own depth, by the warp.
   __device__ void load_weight_scales(char* to) const {
     if constexpr (C::kByGroup) {
       const int padded = (args.n + 15) / 16 * 16, row0 = next_row_block * C::kRows;
       constexpr int kRuns = C::kRows / 16;  // of 16 rows: 32 bytes of scales, 8 of zero points
-      const int i = threadIdx.x, part = i / kRuns;
-      if (part >= C::kStageGroups) return;
+      const int i = C::kResident ? lane : threadIdx.x;
+      if (i >= kRuns * (C::kResident ? C::kWarpGroups : C::kStageGroups)) return;
+      const int part = i / kRuns + (C::kResident ? depth * C::kWarpGroups : 0);
       const int half = next_stage * C::kStageSegments * 2 + part * C::kGroupHalves;
       const int group = min(half >> args.group_shift, args.n_groups - 1), row = min(row0 + i % kRuns * 16, padded - 16);
       const int64_t at = static_cast<int64_t>(group) * padded + row;
@@ -186,8 +189,9 @@ struct StreamRing {
         cp_async8(to + part * C::kGroupBytes + C::kRows * 2 + i % kRuns * 8, args.w_zeros + at / 2);
     }
     if constexpr (C::kScaling == Scaling::kBlock) {
-      const int d = threadIdx.x / C::kBlockRows, part = threadIdx.x % C::kBlockRows;
-      if (d >= C::kDepthWarps) return;
+      const int i = C::kResident ? lane : threadIdx.x, part = i % C::kBlockRows,
+                d = C::kResident ? depth : i / C::kBlockRows;
+      if (i >= C::kBlockRows * (C::kResident ? 1 : C::kDepthWarps)) return;
       const int row = min(next_row_block * C::kRows / 128 + part, (args.n + 127) / 128 - 1);
       const int segment = min((next_stage * C::kDepthWarps + d) * C::kSegments, args.n_segments - 1);
       const int block = segment * C::kSegment / 128;
@@ -228,10 +232,12 @@ struct StreamRing {
       cp_async_commit();
     }
     wait_for_inputs();
-    if constexpr (C::kResident)
+    if constexpr (C::kResident) {
       fill_resident_input();
-    else
+      __syncthreads();
+    } else {
       fill_input(first_stage, filled);
+    }
   }
 };
 

@@ -199,10 +199,10 @@ void CudaForward::enqueue_layer(int index, const StepView& step, const KvView& k
   DeviceInput x = input_of(layer.qkv, n);
   rms_norm_prepare(residual_, nullptr, layer.input_norm.as<float>(), spec_.rms_norm_eps, x, stream);
   multiply(layer.qkv, x, false, projection_);
-  rope_kv_write(projection_, spec_.n_heads, cos_, sin_, step, kv, index, layer.kv_scale, stream);
   x = input_of(layer.attention_out, n);
-  attention_prepare(projection_, spec_.n_heads, step, kv, index, layer.kv_scale, attention_,
-                    workspace_ + kGpuMatmulCounterBytes, x, stream);
+  const AttentionRoom room{reinterpret_cast<unsigned*>(workspace_), workspace_ + kGpuMatmulCounterBytes};
+  rope_attention_prepare(projection_, spec_.n_heads, cos_, sin_, step, kv, index, layer.kv_scale, attention_, room, x,
+                         stream);
   multiply(layer.attention_out, x, true, residual_);
 
   x = input_of(layer.gate_up, n);
