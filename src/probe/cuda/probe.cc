@@ -2,8 +2,10 @@
 #include "probe/probe.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <random>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/cuda/cuda.h"
@@ -16,6 +18,7 @@
 #include "probe/build_id.h"
 #include "probe/cuda/micro.h"
 #include "probe/parts.h"
+#include "probe/product_fit.h"
 #include "schemes/gpu_plan.h"
 
 namespace trimeter {
@@ -60,9 +63,10 @@ void measure_read(HardwareProfile& profile, const Stream& stream) {
 
 constexpr int64_t kTokenCounts[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048};
 constexpr int64_t kMostTokens = std::end(kTokenCounts)[-1];
-// Two of one width: what does not grow with the rows is a call's.
-constexpr MatShape kSmall{2048, 4096}, kLarge{10240, 4096};
+// Rows and width differ by themselves: product_fit.h. The first, the largest, shows the peak rate.
+constexpr MatShape kShapes[] = {{10240, 4096}, {2048, 4096}, {2048, 8192}, {8192, 1024}, {1024, 1024}};
 constexpr int64_t kBeyondCache = int64_t{256} << 20;
+constexpr size_t kMostCopies = 96;  // of a small shape, whose weights are the least that it takes time for
 
 // Copies of one random matrix, together larger than any cache, and an input.
 class Problem {
@@ -77,8 +81,9 @@ class Problem {
       x = static_cast<uint16_t>((random() & 0x8000u) | (0x3c00u + random() % 512u));  // +-0.01..0.1
     const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kBF16, shape.out};
     const CanonicalWeight weight = scheme.quantize_rtn({&part, 1}, shape);
-    for (int64_t bytes = 0; bytes < kBeyondCache; bytes += copies_.back()->bytes().total())
-      copies_.push_back(upload_linear(scheme, weight, compute_capability, stream.get()));
+    for (int64_t bytes = 0; bytes < kBeyondCache && copies_.size() < kMostCopies;
+         bytes += copies_.back()->bytes().total())
+      copies_.push_back(upload_linear(scheme, weight, compute_capability, stream.get(), arena_));
     x_ = copies_.front()->input();
     x_.in = shape.in;
     x_.n_tokens = kMostTokens;
@@ -116,6 +121,7 @@ class Problem {
 
  private:
   const Stream& stream_;
+  DeviceArena arena_;  // none: copies that are allocations of their own lie as a model's do, or further apart
   DeviceBuffer workspace_, y_, values_, scales_, f32_, bf16_;
   std::vector<std::unique_ptr<DeviceLinear>> copies_;
   DeviceInput x_;
@@ -124,20 +130,23 @@ class Problem {
 void measure_kernel(HardwareProfile& profile, const std::string& scheme_name, int compute_capability,
                     const Stream& stream) {
   const Scheme& measured = scheme(scheme_name);
-  Problem small(measured, kSmall, compute_capability, stream), large(measured, kLarge, compute_capability, stream);
-  constexpr auto kWeights = static_cast<double>((kLarge.out - kSmall.out) * kLarge.in);
-  for (const int64_t n_tokens : kTokenCounts) {
-    const double large_s = large.seconds(n_tokens), small_s = small.seconds(n_tokens);
-    // Noise must not make the part that grows vanish.
-    const double per_weight = std::max(large_s - small_s, large_s / 2) / kWeights;
-    profile.kernels.push_back(
-        {.scheme = scheme_name,
-         .isa = profile.isa,
-         .n_tokens = n_tokens,
-         .seconds_per_weight = per_weight,
-         .seconds_per_call = std::max(0.0, small_s - per_weight * static_cast<double>(kSmall.out * kSmall.in))});
+  std::map<int64_t, std::vector<ProductTime>> times;  // by tokens
+  for (const MatShape shape : kShapes) {
+    Problem problem(measured, shape, compute_capability, stream);
+    for (const int64_t n_tokens : kTokenCounts) times[n_tokens].push_back({shape, problem.seconds(n_tokens)});
+  }
+  for (const auto& [n_tokens, of_shapes] : times) {
+    const ProductFit fit = fit_products(of_shapes);
+    profile.kernels.push_back({.scheme = scheme_name,
+                               .isa = profile.isa,
+                               .n_tokens = n_tokens,
+                               .seconds_per_weight = fit.per_weight,
+                               .seconds_per_output = fit.per_output,
+                               .seconds_per_input = fit.per_input / static_cast<double>(n_tokens),
+                               .seconds_per_call = fit.call});
+    const auto [shape, seconds] = of_shapes.front();
     double& rate = profile.rates[gpu_plan(measured.info(), compute_capability).executed];
-    rate = std::max(rate, 2.0 * static_cast<double>(n_tokens * kLarge.out * kLarge.in) / large_s);
+    rate = std::max(rate, 2.0 * static_cast<double>(n_tokens * shape.out * shape.in) / seconds);
   }
 }
 
@@ -170,13 +179,15 @@ double attention_seconds(DType dtype, int64_t n_seqs, int64_t n_new, int64_t n_c
   const int64_t width = (kHeads + 2 * kKvHeads) * kHeadDim;
   const DeviceBuffer qkv(n_rows * width * int64_t{sizeof(float)}, "attention probe"),
       out(n_rows * kHeads * kHeadDim * int64_t{sizeof(float)}, "attention probe"),
-      workspace(gpu_attention_workspace_bytes(n_seqs, kHeads, kHeadDim), "attention probe");
+      counters(kGpuMatmulCounterBytes, "attention probe"),
+      partials(gpu_attention_workspace_bytes(n_seqs, kHeads, kHeadDim), "attention probe");
   // Bytes of 0x3c are small numbers in every dtype of the cache.
   TM_CUDA_CHECK(cudaMemsetAsync(cache.data(), 0x3c, static_cast<size_t>(cache.size()), stream.get()));
   TM_CUDA_CHECK(cudaMemsetAsync(qkv.data(), 0x3c, static_cast<size_t>(qkv.size()), stream.get()));
+  TM_CUDA_CHECK(cudaMemsetAsync(counters.data(), 0, static_cast<size_t>(counters.size()), stream.get()));
   return graph_seconds(stream, [&] {
-    attention(qkv.as<float>(), kHeads, step, {layout, cache.data()}, 0, {}, out.as<float>(), workspace.data(),
-              stream.get());
+    attention(qkv.as<float>(), kHeads, step, {layout, cache.data()}, 0, {}, out.as<float>(),
+              {counters.as<unsigned>(), partials.data()}, stream.get());
   });
 }
 
@@ -228,9 +239,11 @@ void measure_launches(HardwareProfile& profile, const Stream& stream) {
   profile.launch_s = median(seconds);
 }
 
+// with_biases: Qwen2's, of q, k and v.
 class RandomWeights {
  public:
-  RandomWeights(const ModelSpec& spec, const Format& format, int compute_capability, const Stream& stream)
+  RandomWeights(const ModelSpec& spec, const Format& format, int compute_capability, bool with_biases,
+                const Stream& stream)
       : stream_(stream) {
     weights_.spec = spec;
     weights_.format = format;
@@ -239,6 +252,7 @@ class RandomWeights {
       const std::vector<LinearSpec> linears = spec.linears_of_layer(layer);
       weights_.layers.push_back(
           {ones(), ones(), linear(linears[0]), linear(linears[1]), linear(linears[2]), linear(linears[3])});
+      if (with_biases) weights_.layers.back().qkv.bias = ones(linears[0].shape.out);
     }
     weights_.final_norm = ones();
     weights_.lm_head = linear(spec.lm_head());
@@ -246,8 +260,9 @@ class RandomWeights {
   const DeviceWeights& get() const { return weights_; }
 
  private:
-  DeviceBuffer ones() {
-    const std::vector<float> values(static_cast<size_t>(weights_.spec.hidden_size), 1.0f);
+  DeviceBuffer ones() const { return ones(weights_.spec.hidden_size); }
+  static DeviceBuffer ones(int64_t n) {
+    const std::vector<float> values(static_cast<size_t>(n), 1.0f);
     DeviceBuffer buffer(std::ssize(values) * int64_t{sizeof(float)}, "overhead probe");
     TM_CUDA_CHECK(cudaMemcpy(buffer.data(), values.data(), static_cast<size_t>(buffer.size()), cudaMemcpyHostToDevice));
     return buffer;
@@ -257,7 +272,7 @@ class RandomWeights {
     const DenseRows part{reinterpret_cast<const std::byte*>(rows.data()), DType::kBF16, spec.shape.out};
     const Scheme& held_in = linear_scheme(weights_.spec, weights_.format, spec);
     return {upload_linear(held_in, held_in.quantize_rtn({&part, 1}, spec.shape), weights_.compute_capability,
-                          stream_.get()),
+                          stream_.get(), weights_.arena),
             DeviceBuffer()};
   }
 
@@ -277,8 +292,8 @@ ModelSpec overhead_spec(int64_t n_layers) {
   spec.head_dim = 128;
   return spec;
 }
-double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32_t n_new, int32_t n_context) {
-  constexpr int kSteps = 100;
+double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32_t n_new, int32_t n_context,
+              int n_steps) {
   const KvLayout layout = kv_layout(spec, format("bf16"), kOverheadBlock);
   const int32_t blocks_of_seq = (n_context + n_new + kOverheadBlock - 1) / kOverheadBlock;
   const DeviceBuffer blocks(n_seqs * blocks_of_seq * layout.block_bytes(), "overhead probe");
@@ -292,7 +307,7 @@ double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32
     last_rows.push_back((i + 1) * n_new - 1);
   }
   std::vector<double> seconds;
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = 0; step < n_steps; ++step) {
     const double begin = now_s();
     forward.run({ones, seqs}, {layout, blocks.data()});
     forward.largest(last_rows);
@@ -301,7 +316,9 @@ double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32
   return median(seconds);
 }
 
-void measure_fixed_costs(HardwareProfile& profile, int compute_capability, const Stream& stream) {
+void measure_fixed_costs(HardwareProfile& profile, const std::vector<std::string>& schemes, int compute_capability,
+                         const Stream& stream) {
+  constexpr int kDecodeSteps = 100, kPromptSteps = 40;
   constexpr int kFew = FixedCosts::kFewLayers, kMany = FixedCosts::kManyLayers;
   constexpr int kPromptTokens = 32;  // of each of 16 prompts
   const Format baseline = format("bf16");
@@ -314,17 +331,17 @@ void measure_fixed_costs(HardwareProfile& profile, int compute_capability, const
     ModelSpec spec;
     RandomWeights weights;
     CudaForward forward;
-    Models(const ModelSpec& s, const Format& f, int c, const Stream& on, const EngineLimits& l)
-        : spec(s), weights(s, f, c, on), forward(weights.get(), l) {}
+    Models(const ModelSpec& s, const Format& f, int c, bool with_biases, const Stream& on, const EngineLimits& l)
+        : spec(s), weights(s, f, c, with_biases, on), forward(weights.get(), l) {}
   };
-  Models few(overhead_spec(kFew), baseline, compute_capability, stream, limits),
-      many(overhead_spec(kMany), baseline, compute_capability, stream, limits);
+  Models few(overhead_spec(kFew), baseline, compute_capability, false, stream, limits),
+      many(overhead_spec(kMany), baseline, compute_capability, false, stream, limits);
   HardwareProfile itemised = profile;
   itemised.step_overhead_s = itemised.layer_overhead_s = itemised.sampling_seconds_per_logit = 0;
   const auto beside = [&](Models& model, int32_t n_seqs) {
     StepShape shape{.seqs = {}, .n_logit_rows = n_seqs};
     shape.seqs.assign(static_cast<size_t>(n_seqs), {.n_new = 1, .n_context = kContext});
-    return step_s(model.forward, model.spec, n_seqs, 1, kContext) -
+    return step_s(model.forward, model.spec, n_seqs, 1, kContext, kDecodeSteps) -
            StepTimer(model.spec, baseline, itemised, target, profile.threads).time(shape).seconds;
   };
   for (const int32_t n_seqs : {1, 4, 16, 64, kMostSeqs}) {
@@ -335,13 +352,21 @@ void measure_fixed_costs(HardwareProfile& profile, int compute_capability, const
     profile.layer_overhead_s = layer_s;
     profile.step_overhead_s = std::max(0.0, few_s - kFew * layer_s);
   }
-  // Of a model so small that launching it takes longer than computing it.
-  Models few_tiny(tiny_spec(kFew, 16), baseline, compute_capability, stream, limits),
-      many_tiny(tiny_spec(kMany, 16), baseline, compute_capability, stream, limits);
-  const double few_s = step_s(few_tiny.forward, few_tiny.spec, 16, kPromptTokens, 0),
-               many_s = step_s(many_tiny.forward, many_tiny.spec, 16, kPromptTokens, 0);
-  profile.launched_layer_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
-  profile.launched_step_s = std::max(0.0, few_s - kFew * profile.launched_layer_s);
+  // Of models so small that launching them takes longer than computing them. What is launched depends on the scheme.
+  const auto launched = [&](const Format& format) {
+    Models few_tiny(tiny_spec(kFew, 16), format, compute_capability, true, stream, limits),
+        many_tiny(tiny_spec(kMany, 16), format, compute_capability, true, stream, limits);
+    const double few_s = step_s(few_tiny.forward, few_tiny.spec, 16, kPromptTokens, 0, kPromptSteps),
+                 many_s = step_s(many_tiny.forward, many_tiny.spec, 16, kPromptTokens, 0, kPromptSteps);
+    const double layer_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
+    return std::pair{layer_s, std::max(0.0, few_s - kFew * layer_s)};
+  };
+  std::tie(profile.launched_layer_s, profile.launched_step_s) = launched(baseline);
+  for (const std::string& scheme_name : schemes) {
+    Format format = baseline;
+    format.scheme = scheme_name;
+    profile.launched_layers[scheme_name] = launched(format).first;
+  }
 }
 
 }  // namespace
@@ -372,7 +397,7 @@ HardwareProfile measure_gpu(const std::vector<std::string>& schemes, const Probe
   part("attention", [&] { measure_attention(profile, stream); });
   part("sampling", [&] { measure_sampling(profile, stream); });
   part("launches", [&] { measure_launches(profile, stream); });
-  part("fixed costs", [&] { measure_fixed_costs(profile, gpu.compute_capability, stream); });
+  part("fixed costs", [&] { measure_fixed_costs(profile, schemes, gpu.compute_capability, stream); });
   if (on_progress) on_progress("", total, total);
   return profile;
 }
