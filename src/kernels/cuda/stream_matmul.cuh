@@ -347,6 +347,21 @@ struct StreamKernel : StreamRing<C> {
   }
 
   __device__ void wait_for_oldest() const {
+    // The oldest of n_stages - 1.
+    if (args.n_stages >= 6) {
+      switch (args.n_stages) {
+        case 6:
+          return cp_async_wait<4>();
+        case 7:
+          return cp_async_wait<5>();
+        case 8:
+          return cp_async_wait<6>();
+        case 9:
+          return cp_async_wait<7>();
+        default:
+          return cp_async_wait<8>();
+      }
+    }
     switch (args.n_stages) {
       case 2:
         return cp_async_wait<0>();
@@ -354,18 +369,8 @@ struct StreamKernel : StreamRing<C> {
         return cp_async_wait<1>();
       case 4:
         return cp_async_wait<2>();
-      case 5:
-        return cp_async_wait<3>();
-      case 6:
-        return cp_async_wait<4>();
-      case 7:
-        return cp_async_wait<5>();
-      case 8:
-        return cp_async_wait<6>();
-      case 9:
-        return cp_async_wait<7>();
       default:
-        return cp_async_wait<8>();
+        return cp_async_wait<3>();
     }
   }
   __device__ void run() {
@@ -386,7 +391,7 @@ struct StreamKernel : StreamRing<C> {
       else
         __syncthreads();
       this->load_next(slot == 0 ? args.n_stages - 1 : slot - 1);
-      compute(slot, args.stages_per_row - left, sums);
+      if (this->has_segments(args.stages_per_row - left)) compute(slot, args.stages_per_row - left, sums);
       slot = slot + 1 == args.n_stages ? 0 : slot + 1;
       if (--left == 0 || unit + 1 == end) {
         finish(row_block, row_block - first_row_block, sums);
