@@ -299,7 +299,7 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
           if (std::isnan(error)) worst = error;
         }
       // Sums of k products in f32, in units of sum |x w|. cuBLASLt's e4m3 keeps 14 bits of a sum.
-      const MatmulKernel kernel = plan_matmul(c.form, n, k, m);
+      const MatmulKernel kernel = plan_matmul(w.matrix, m);
       double bound = static_cast<double>(k / 16 + 8) * std::ldexp(1, -24);
       // Codes of 4 bits go in with 128 added, which makes sums of 128 products up to 32 times as large.
       if (c.form == WeightForm::kI4 && m <= 8) bound += 16 * 32 * std::ldexp(1, -24);

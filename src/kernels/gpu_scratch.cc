@@ -4,9 +4,11 @@
 
 namespace trimeter {
 
-// Its scales by token and by row, and by block, are of compute capability 9.0, its rows of 16 bytes.
-bool gpu_lt_has_fp8(int64_t n, int64_t k, int compute_capability) {
-  return compute_capability >= 90 && n % 16 == 0 && k % 16 == 0;
+// Its scales by token and by row, and by block, are of compute capability 9.0, rows of values of 16 bytes, and so are
+// rows of a block's scales for tokens.
+int64_t gpu_lt_fp8_tokens(int64_t n, int64_t k, bool by_block, int compute_capability) {
+  if (compute_capability < 90 || n % 16 != 0 || k % 16 != 0) return 0;
+  return by_block ? 4 : 1;
 }
 
 // Partial results of rows that decode, (head_dim + 2) f32 for each head and split of a context; a prompt's rows have

@@ -8,9 +8,9 @@ namespace trimeter {
 inline constexpr int64_t kGpuMatmulCounterBytes = int64_t{64} << 10;
 inline constexpr int64_t kGpuMatmulWorkspaceBytes = int64_t{64} << 20;
 
-// Whether cuBLASLt multiplies e4m3 with e4m3, [n, k] with any number of tokens. Without it they are streamed,
-// kGpuFp8StreamTokens at a time.
-bool gpu_lt_has_fp8(int64_t n, int64_t k, int compute_capability);
+// Of what numbers of tokens cuBLASLt multiplies e4m3 with e4m3, [n, k]: the multiples of this, or none if it is 0.
+// by_block: scales of 128 x 128 and of 128 inputs. Others are streamed, kGpuFp8StreamTokens at a time.
+int64_t gpu_lt_fp8_tokens(int64_t n, int64_t k, bool by_block, int compute_capability);
 inline constexpr int64_t kGpuFp8StreamTokens = 32;
 
 // Thread blocks that splits of a context are made for: 4 on each of 132 multiprocessors.

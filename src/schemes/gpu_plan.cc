@@ -70,21 +70,32 @@ KernelPlan gpu_plan(const SchemeInfo& scheme, int compute_capability) {
   return plan;
 }
 
+namespace {
+
+// gpu_lt_fp8_tokens() of an fp8 product; 1 of others, which have a kernel for any number of tokens.
+int64_t tokens_of_kernel(const SchemeInfo& scheme, MatShape shape, int compute_capability) {
+  if (gpu_arithmetic(scheme, compute_capability) != GpuArithmetic::kFp8) return 1;
+  return gpu_lt_fp8_tokens(shape.out, shape.in, scheme.activation_group > 0, compute_capability);
+}
+
+}  // namespace
+
 KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capability) {
   KernelPlan plan = gpu_plan(scheme, compute_capability);
-  constexpr int64_t kMany = kGpuFp8StreamTokens + 1;
-  if (const int64_t n = gpu_tokens_at_once(scheme, shape, compute_capability, kMany); n < kMany)
+  const int64_t tokens = tokens_of_kernel(scheme, shape, compute_capability);
+  if (tokens == 0)
     plan.reason = fmt::format(
-        "the weight is read for every {} tokens: cuBLASLt has no fp8 kernel of {} x {} in compute "
-        "capability {}",
-        n, shape.out, shape.in, capability_text(compute_capability));
+        "the weight is read for every {} tokens: cuBLASLt has no fp8 kernel of {} x {} in compute capability {}",
+        kGpuFp8StreamTokens, shape.out, shape.in, capability_text(compute_capability));
+  if (tokens > 1)
+    plan.reason = fmt::format("the weight is read for every {} of tokens that are no multiple of {}: cuBLASLt's kernel",
+                              kGpuFp8StreamTokens, tokens);
   return plan;
 }
 
 int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens) {
-  const bool streamed = gpu_arithmetic(scheme, compute_capability) == GpuArithmetic::kFp8 &&
-                        !gpu_lt_has_fp8(shape.out, shape.in, compute_capability);
-  return streamed ? std::min(n_tokens, kGpuFp8StreamTokens) : n_tokens;
+  const int64_t tokens = tokens_of_kernel(scheme, shape, compute_capability);
+  return tokens > 0 && n_tokens % tokens == 0 ? n_tokens : std::min(n_tokens, kGpuFp8StreamTokens);
 }
 
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {

@@ -36,11 +36,15 @@ TEST(GpuPlan, SaysWhereFp8HasTheKernelOfFewTokensAlone) {
   EXPECT_EQ(of_shape("fp8_e4m3", {4100, 1024}, 90),
             "the weight is read for every 32 tokens: cuBLASLt has no fp8 kernel of 4100 x 1024 in compute capability "
             "9.0");
+  EXPECT_EQ(of_shape("fp8_e4m3_block128", {4096, 1024}, 90),
+            "the weight is read for every 32 of tokens that are no multiple of 4: cuBLASLt's kernel");
   EXPECT_NE(of_shape("fp8_e4m3_block128", {4096, 1024}, 89), "");
   EXPECT_EQ(of_shape("fp8_e4m3", {4100, 1024}, 80), "no fp8 units in compute capability 8.0: weight-only");
   EXPECT_EQ(of_shape("int8", {4100, 1024}, 90), "");
   EXPECT_EQ(gpu_tokens_at_once(scheme("fp8_e4m3").info(), {4100, 1024}, 90, 20), 20);
   EXPECT_EQ(gpu_tokens_at_once(scheme("fp8_e4m3").info(), {4100, 1024}, 90, 100), 32);
+  EXPECT_EQ(gpu_tokens_at_once(scheme("fp8_e4m3_block128").info(), {4096, 1024}, 90, 100), 100);
+  EXPECT_EQ(gpu_tokens_at_once(scheme("fp8_e4m3_block128").info(), {4096, 1024}, 90, 101), 32);
   EXPECT_EQ(gpu_tokens_at_once(scheme("bf16").info(), {4100, 1024}, 90, 100), 100);
 }
 

@@ -127,21 +127,29 @@ void Product::widened() {
   }
 }
 
-}  // namespace
-
-MatmulKernel plan_matmul(WeightForm form, int64_t n, int64_t k, int64_t n_tokens) {
-  if (n_tokens <= stream_tokens(form)) return MatmulKernel::kStream;
-  if (form == WeightForm::kE4M3 && !gpu_lt_has_fp8(n, k, compute_capability())) return MatmulKernel::kStream;
+MatmulKernel kernel_of_many(WeightForm form) {
   const bool wide = form == WeightForm::kE4M3Wide || form == WeightForm::kI8Wide || form == WeightForm::kI4;
   return wide ? MatmulKernel::kWidenLt : MatmulKernel::kLt;
 }
 
+}  // namespace
+
+MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens) {
+  if (n_tokens <= stream_tokens(w.form)) return MatmulKernel::kStream;
+  if (w.form == WeightForm::kE4M3) {
+    const int64_t tokens = gpu_lt_fp8_tokens(w.n, w.k, w.scale_form == ScaleForm::kBlock128, compute_capability());
+    if (tokens == 0 || n_tokens % tokens != 0) return MatmulKernel::kStream;
+  }
+  return kernel_of_many(w.form);
+}
+
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {
   const int64_t stream = stream_workspace_bytes(max_tokens);
+  if (max_tokens <= stream_tokens(form)) return stream;
   int64_t rest = 0;
-  switch (plan_matmul(form, n, k, max_tokens)) {
+  switch (kernel_of_many(form)) {
     case MatmulKernel::kStream:
-      return stream;
+      break;
     case MatmulKernel::kLt:
       rest = form == WeightForm::kI8 ? std::max(std::min(kPieceBytes, n * max_tokens * 4), n * 4)
                                      : round_up(n * 4, 256) + round_up(max_tokens * 4, 256);
@@ -157,7 +165,7 @@ void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool
             void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
   if (workspace_bytes < matmul_workspace_bytes(w.form, w.n, w.k, x.n_tokens)) unsupported("a workspace this small");
   Product product{w, x, bias, accumulate, y, ldy, static_cast<char*>(workspace) + kMatmulCounterBytes, stream};
-  switch (plan_matmul(w.form, w.n, w.k, x.n_tokens)) {
+  switch (plan_matmul(w, x.n_tokens)) {
     case MatmulKernel::kStream:
       return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
     case MatmulKernel::kLt:

@@ -52,7 +52,7 @@ struct DeviceMatrix {
 // kBlock128); kI8 with the int8 forms; kBF16 with kE4M3Wide, kI8Wide and kI4.
 enum class MatmulKernel { kStream, kLt, kWidenLt };
 // On the current card.
-MatmulKernel plan_matmul(WeightForm form, int64_t n, int64_t k, int64_t n_tokens);
+MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 
 // The workspace is shared by all products of a stream. Its first kMatmulCounterBytes must be zero before the first
 // product; each leaves them zero.

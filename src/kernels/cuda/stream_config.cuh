@@ -77,6 +77,7 @@ struct StreamConfig {
   static constexpr int kCtasOfSm = 2;
   static constexpr int kRows = kRowWarps * kRowTiles * 16;
   static constexpr int kMaxStages = kResident ? 10 : 6;
+  static constexpr int kMostResidentBytes = 40 << 10;  // more would leave the ring too little
 
   using Sum = std::conditional_t<kWeights == Weights::kI8, int, float>;
   using Operand = std::conditional_t<

@@ -9,9 +9,8 @@ namespace trimeter::cuda {
 namespace {
 
 constexpr int kMaxCtas = 320;
-constexpr int kMaxRows = 256;                 // of a row block, all configurations
-constexpr int kMostResidentBytes = 40 << 10;  // more would leave the ring too little
-constexpr int kMinStagesOfCta = 3;            // fewer and filling the ring costs more than another CTA brings
+constexpr int kMaxRows = 256;       // of a row block, all configurations
+constexpr int kMinStagesOfCta = 3;  // fewer and filling the ring costs more than another CTA brings
 
 struct Card {
   int n_multiprocessors = 0;
@@ -48,10 +47,13 @@ void launch(StreamArgs args, cudaStream_t stream) {
   args.n_stages = std::min((room - beside) / C::kStageBytes, C::kMaxStages);
   if (args.n_stages < 2) unsupported("so little shared memory");
   const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
-  args.share = C::kDeep ? args.stages_per_row : 1;
+  // Row blocks that do not give each multiprocessor one are shared.
+  const bool whole = C::kDeep && n_row_blocks > card().n_multiprocessors;
+  args.share = whole ? args.stages_per_row : 1;
   const int n_shares = n_row_blocks * args.stages_per_row / args.share;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
-  const int ctas = std::clamp(C::kDeep ? n_shares : n_shares / kMinStagesOfCta, 1, most);
+  const int wanted = whole ? n_shares : std::max(n_shares / kMinStagesOfCta, C::kDeep ? n_row_blocks : 1);
+  const int ctas = std::clamp(wanted, 1, most);
   args.shares_of_cta = n_shares / ctas;
   args.shares_left = n_shares % ctas;
   launch_overlapped(stream_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
@@ -63,7 +65,7 @@ void launch_deep(const StreamArgs& args, cudaStream_t stream) {
   using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
   if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
     using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
-    if (resident_bytes<Resident>(args) <= kMostResidentBytes) return launch<Resident>(args, stream);
+    if (resident_bytes<Resident>(args) <= Resident::kMostResidentBytes) return launch<Resident>(args, stream);
   }
   launch<C>(args, stream);
 }
@@ -77,7 +79,7 @@ template <Weights kWeights, Scaling kScaling>
 void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
   constexpr int kPieces = StreamConfig<kWeights, kScaling, 1>::kPieces;
   constexpr int kTiles = kPieces == 1 ? 2 : 1;  // two of 4 bits share an input fragment
-  const bool is_small = args.n <= 8192 && args.k <= 8192;
+  const bool is_small = args.k <= 8192 && int64_t{args.n} * args.k <= int64_t{8192} * 8192;
   if (args.m <= 8) {
     if (kTiles > 1 && wants_single_tiles(args.n)) return launch_deep<kWeights, kScaling, 1>(args, stream);
     return launch_deep<kWeights, kScaling, kTiles>(args, stream);

@@ -8,7 +8,7 @@
 //
 //   units, row block by row block     | 0 1 2 3 4 5 | 6 7 8 9 10 11 | ...
 //   CTAs, an equal share each         | 0 0 0 0 1 1 | 1 1 2 2 2  2  | ...        (stream-K, arXiv:2301.03598)
-//   whole row blocks (kDeep)          | 0 0 0 0 0 0 | 1 1 1 1 1  1  | ...
+//   whole row blocks (kDeep, if many) | 0 0 0 0 0 0 | 1 1 1 1 1  1  | ...
 //
 // CTAs that share a row block leave their sums in the workspace; the last to arrive adds them in order of k, so that
 // the result depends on the shapes and the number of multiprocessors alone. The ring fills while the kernel before this
@@ -275,28 +275,22 @@ struct StreamKernel : StreamRing<C> {
       // The others go on meanwhile, so that each has its turn.
       const int adder = C::kResident ? turn % C::kDepthWarps : 0;
       reduce_depths(sums, adder, turn);
-      if (depth == adder) write(row_block, sums);
+      if (depth != adder) return;
+      const int first = cta_of(row_block * args.stages_per_row),
+                last = cta_of((row_block + 1) * args.stages_per_row - 1);
+      if (first == last || sum_warps_partials(row_block, first, last, sums)) write(row_block, sums);
       return;
     }
     const int first = cta_of(row_block * args.stages_per_row), last = cta_of((row_block + 1) * args.stages_per_row - 1);
     if (first == last || sum_partials(row_block, first, last, sums)) write(row_block, sums);
   }
-  // Leaves this CTA's sums; true, with all of them added, for the last CTA to come.
-  __device__ bool sum_partials(int row_block, int first, int last, Sums& sums) const {
-    __shared__ bool is_last;
-    const int lane_at = (warp * C::kRowTiles * C::kTokenTiles * 32 + lane) * 4;
+  __device__ void leave_partial(int row_block, int lane_at, Sums& sums) const {
     Sum* mine = partial(blockIdx.x, row_block) + lane_at;
     each_sum([&](int i, Sum(&v)[4]) { *reinterpret_cast<int4*>(mine + i * 128) = *reinterpret_cast<const int4*>(v); },
              sums);
     __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      is_last = atomicAdd(args.counters + row_block, 1u) == static_cast<unsigned>(last - first);
-      if (is_last) args.counters[row_block] = 0;
-      __threadfence();
-    }
-    __syncthreads();
-    if (!is_last) return false;
+  }
+  __device__ void add_partials(int row_block, int lane_at, int first, int last, Sums& sums) const {
     each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
 #pragma unroll 4
     for (int cta = first; cta <= last; cta++) {
@@ -310,6 +304,36 @@ struct StreamKernel : StreamRing<C> {
           },
           sums);
     }
+  }
+  // Leaves this CTA's sums; true, with all of them added, for the last CTA to come.
+  __device__ bool sum_partials(int row_block, int first, int last, Sums& sums) const {
+    __shared__ bool is_last;
+    const int lane_at = (warp * C::kRowTiles * C::kTokenTiles * 32 + lane) * 4;
+    leave_partial(row_block, lane_at, sums);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      is_last = atomicAdd(args.counters + row_block, 1u) == static_cast<unsigned>(last - first);
+      if (is_last) args.counters[row_block] = 0;
+      __threadfence();
+    }
+    __syncthreads();
+    if (!is_last) return false;
+    add_partials(row_block, lane_at, first, last, sums);
+    return true;
+  }
+  // The same of the one warp that has its rows' sums of all depths.
+  __device__ bool sum_warps_partials(int row_block, int first, int last, Sums& sums) const {
+    const int lane_at = (row_warp * C::kRowTiles * C::kTokenTiles * 32 + lane) * 4;
+    leave_partial(row_block, lane_at, sums);
+    __syncwarp();
+    unsigned* counter = args.counters + row_block * C::kRowWarps + row_warp;
+    const unsigned others = static_cast<unsigned>(last - first);
+    unsigned arrived = lane == 0 ? atomicAdd(counter, 1u) : 0;
+    arrived = __shfl_sync(0xffffffffu, arrived, 0);
+    if (arrived != others) return false;
+    if (lane == 0) *counter = 0;
+    __threadfence();
+    add_partials(row_block, lane_at, first, last, sums);
     return true;
   }
 

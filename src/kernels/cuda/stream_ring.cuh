@@ -149,18 +149,31 @@ struct StreamRing {
       if (has_input_scale()) cp_async4(to + input_scale_at(), input_scale(next_stage));
     }
   }
-  // All of it, once, by way of registers. Segments that only fill a stage up are zeros.
+  // All of it, once, by way of registers: all loads are in flight at once. Segments that only fill a stage up are
+  // zeros.
   __device__ void fill_resident_input() const {
+    constexpr int kMost = C::kMostResidentBytes / 16 / C::kThreads;
     const int n_pieces = args.stages_per_row * C::kStageSegments * args.m * 8;
     const int row_bytes = args.k * (C::kByteInput ? 1 : 2);
-#pragma unroll 4
-    for (int i = threadIdx.x; i < n_pieces; i += C::kThreads) {
-      const int segment = args.m == 1 ? i / 8 : i / 8 / args.m, token = i / 8 - segment * args.m;
-      const int piece = i % 8, at = segment * 128 + piece * 16;
-      *reinterpret_cast<uint4*>(resident_input(segment) + input_offset(token, piece)) =
-          at < row_bytes ? *reinterpret_cast<const uint4*>(args.x + static_cast<uint32_t>(token * row_bytes + at))
-                         : make_uint4(0, 0, 0, 0);
-    }
+    uint4 pieces[kMost];
+    const auto each = [&](const auto& f) {
+#pragma unroll
+      for (int j = 0; j < kMost; j++) {
+        const int i = j * C::kThreads + static_cast<int>(threadIdx.x);
+        if (i >= n_pieces) break;
+        const int segment = args.m == 1 ? i / 8 : i / 8 / args.m;
+        f(j, segment, i / 8 - segment * args.m, i % 8);
+      }
+    };
+    each([&](int j, int segment, int token, int piece) {
+      const int at = segment * 128 + piece * 16;
+      pieces[j] = at < row_bytes
+                      ? *reinterpret_cast<const uint4*>(args.x + static_cast<uint32_t>(token * row_bytes + at))
+                      : make_uint4(0, 0, 0, 0);
+    });
+    each([&](int j, int segment, int token, int piece) {
+      *reinterpret_cast<uint4*>(resident_input(segment) + input_offset(token, piece)) = pieces[j];
+    });
   }
   // The input of the first stages, by way of registers: all loads are in flight at once.
   __device__ void fill_input(int unit_stage, int filled) const {
