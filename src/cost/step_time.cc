@@ -1,6 +1,7 @@
 #include "cost/step_time.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/integers.h"
@@ -116,14 +117,24 @@ OpTime StepTimer::elementwise(const OpCost& op) const {
   return roofline(op, bytes / hardware_.read_bandwidth_bytes_per_s(threads_, op.activation_bytes), 0);
 }
 
+bool StepTimer::is_graph(const StepShape& step) const {
+  return target_.is_gpu() && std::ssize(step.seqs) <= std::end(kGpuGraphRows)[-1] &&
+         std::ranges::all_of(step.seqs, [](const StepShape::Seq& seq) { return seq.n_new == 1; });
+}
+
 // 0 where one launch is all.
 double StepTimer::launching_s(const StepShape& step) const {
-  const bool is_graph = std::ranges::all_of(step.seqs, [](const StepShape::Seq& seq) { return seq.n_new == 1; });
-  if (!target_.is_gpu() || is_graph) return 0;
+  if (!target_.is_gpu() || is_graph(step)) return 0;
   return hardware_.launched_step_s + static_cast<double>(model_.n_layers) * launched_layer_s_;
 }
 
-StepTime StepTimer::time(const StepShape& step) const {
+StepTime StepTimer::time(const StepShape& scheduled) const {
+  StepShape step = scheduled;
+  if (is_graph(step)) {
+    // A row of padding is at position -1: it has no context, and is not in the cache.
+    step.n_logit_rows = gpu_graph_rows(std::ssize(step.seqs));
+    step.seqs.resize(static_cast<size_t>(step.n_logit_rows), {.n_new = 1, .n_context = -1});
+  }
   const double working_set =
       static_cast<double>(weights_bytes_) + static_cast<double>(model_.n_layers) * kv_bytes_of_layer(step);
   const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, static_cast<int64_t>(working_set));

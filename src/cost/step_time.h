@@ -6,7 +6,8 @@
 //   others:    bytes * seconds per byte, one thread's tokens
 //   and barriers, sampling, and the fixed cost of a layer and of a step
 // On a card, steps with prompt tokens are launched kernel by kernel, while the card computes what was launched before:
-//   step = max(all of the above, launched step + layers * launched layer of the scheme)    (decoding is one graph)
+//   step = max(all of the above, launched step + layers * launched layer of the scheme)
+// Decoding is a graph, of as many rows as there is one for: what its padding computes counts.
 // The working set is all weights and the step's KV cache: a step streams through all of it before it comes back. Rows
 // are shared in panels of kPanelRows and tokens whole, so a thread's share is rounded up.
 #pragma once
@@ -53,6 +54,7 @@ class StepTimer {
   StepTime time(const StepShape& step) const;
 
  private:
+  bool is_graph(const StepShape& step) const;
   double kv_bytes_of_layer(const StepShape& step) const;
   OpTime linear(const OpCost& op, double bytes_per_s, double& prepare_s) const;
   OpTime attention(const OpCost& op, double bytes_per_s, const StepShape& step) const;

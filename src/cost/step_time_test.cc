@@ -147,6 +147,22 @@ TEST(StepTime, AStepWithPromptsTakesACardAtLeastItsLaunches) {
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), 7);
 }
 
+TEST(StepTime, ADecodingStepOfACardIsPaddedToTheNextGraph) {
+  const ModelSpec spec = example_spec();
+  HardwareProfile hardware = example_hardware();
+  hardware.kind = "cuda";
+  hardware.sampling_seconds_per_logit = 1;
+  hardware.attention_seconds_per_kv_element = {{"BF16", 1}};
+  const auto time = [&](size_t n_seqs) {
+    const std::vector<StepShape::Seq> seqs(n_seqs, {.n_new = 1, .n_context = 9});
+    return StepTimer(spec, format("bf16"), hardware, Target::gpu(90), 1).time({seqs, static_cast<int64_t>(n_seqs)});
+  };
+  EXPECT_EQ(gpu_graph_rows(17), 24);
+  EXPECT_DOUBLE_EQ(time(17).terms.at(kElementwiseTerm), 24 * 1024);
+  EXPECT_DOUBLE_EQ(time(17).terms.at(kAttentionTerm), 17 * 10 * 8 * 128);  // the padding's rows see nothing
+  EXPECT_DOUBLE_EQ(time(513).terms.at(kElementwiseTerm), 513 * 1024);      // no graph
+}
+
 TEST(StepTime, WithoutACublasLtKernelFp8ReadsTheWeightForEvery32Tokens) {
   ModelSpec spec = example_spec();
   HardwareProfile hardware = example_hardware();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/integers.h"
@@ -149,6 +150,11 @@ int64_t activation_bytes(const ModelSpec& model, const Format& format, const Eng
   for (const int64_t elements : {scratch.residual, scratch.input, scratch.projection, scratch.logits})
     bytes += Arena::bytes_for(elements * kF32Bytes);
   return bytes;
+}
+
+int64_t gpu_graph_rows(int64_t n_rows) {
+  const auto* next = std::ranges::lower_bound(kGpuGraphRows, n_rows);
+  return next != std::end(kGpuGraphRows) ? *next : n_rows;
 }
 
 int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits) {

@@ -71,6 +71,12 @@ struct GpuScratch {
 GpuScratch gpu_scratch(const ModelSpec& model, const Format& format, const EngineLimits& limits,
                        int compute_capability);
 
+// A card's decoding steps are graphs, recorded for these numbers of rows: few enough to record at start, close enough
+// that padding is at most a third from 8 rows on. Steps of more rows are none.
+inline constexpr int64_t kGpuGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
+// What a step of n_rows is padded to.
+int64_t gpu_graph_rows(int64_t n_rows);
+
 // Scratch of the largest step. On a CPU: forward_scratch() and the largest of the linears' prepared inputs.
 int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Target target);
 

@@ -11,15 +11,11 @@
 namespace trimeter::cuda {
 namespace {
 
-// Rows that graphs are recorded for: few enough to record at start, close enough that padding is at most a third from 8
-// rows on.
-constexpr int64_t kGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
-
 std::vector<int64_t> graph_sizes(const EngineLimits& limits) {
   std::vector<int64_t> sizes;
-  for (const int64_t rows : kGraphRows)
+  for (const int64_t rows : kGpuGraphRows)
     if (rows < limits.max_num_seqs) sizes.push_back(rows);
-  sizes.push_back(std::min<int64_t>(limits.max_num_seqs, std::end(kGraphRows)[-1]));
+  sizes.push_back(std::min<int64_t>(limits.max_num_seqs, std::end(kGpuGraphRows)[-1]));
   return sizes;
 }
 

@@ -153,40 +153,60 @@ void measure_kernel(HardwareProfile& profile, const std::string& scheme_name, in
 // Llama-3-8B's heads.
 constexpr int64_t kHeads = 32, kKvHeads = 8, kHeadDim = 128;
 
+constexpr int64_t kBlockSize = 16;
+
+DeviceBuffer filled(int64_t bytes, int value, const Stream& stream) {
+  DeviceBuffer buffer(bytes, "probe");
+  TM_CUDA_CHECK(cudaMemsetAsync(buffer.data(), value, static_cast<size_t>(bytes), stream.get()));
+  return buffer;
+}
+// Bytes of 0x3c are small numbers in every dtype.
+DeviceBuffer numbers(int64_t bytes, const Stream& stream) { return filled(bytes, 0x3c, stream); }
+
+// Sequences of n_new rows behind n_context tokens, their blocks in order.
+class ProbeStep {
+ public:
+  ProbeStep(int64_t n_seqs, int64_t n_new, int64_t n_context, const Stream& stream) {
+    const int64_t blocks_of_seq = (n_context + n_new + kBlockSize - 1) / kBlockSize, n_rows = n_seqs * n_new;
+    std::vector<int32_t> ints;  // positions, sequences, first rows, block tables
+    for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(n_context + r % n_new));
+    for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(r / n_new));
+    for (int64_t s = 0; s <= n_seqs; ++s) ints.push_back(static_cast<int32_t>(s * n_new));
+    for (int64_t b = 0; b < n_seqs * blocks_of_seq; ++b) ints.push_back(static_cast<int32_t>(b));
+    inputs_ = DeviceBuffer(std::ssize(ints) * int64_t{sizeof(int32_t)}, "attention probe");
+    TM_CUDA_CHECK(cudaMemcpyAsync(inputs_.data(), ints.data(), static_cast<size_t>(inputs_.size()),
+                                  cudaMemcpyHostToDevice, stream.get()));
+    stream.synchronize();
+    const int32_t* at = inputs_.as<int32_t>();
+    view_ = {.n_rows = n_rows,
+             .n_seqs = n_seqs,
+             .positions = at,
+             .seq_of_row = at + n_rows,
+             .row_begin = at + 2 * n_rows,
+             .block_tables = at + 2 * n_rows + n_seqs + 1,
+             .table_stride = blocks_of_seq,
+             .max_rows_per_seq = n_new,
+             .max_context = n_context + n_new};
+  }
+  const StepView& view() const { return view_; }
+  int64_t n_blocks() const { return view_.n_seqs * view_.table_stride; }
+
+ private:
+  DeviceBuffer inputs_;
+  StepView view_;
+};
+
 double attention_seconds(DType dtype, int64_t n_seqs, int64_t n_new, int64_t n_context, const Stream& stream) {
-  constexpr int64_t kBlockSize = 16;
-  const int64_t blocks_per_seq = (n_context + n_new + kBlockSize - 1) / kBlockSize, n_rows = n_seqs * n_new;
+  const ProbeStep step(n_seqs, n_new, n_context, stream);
   const KvLayout layout{1, kKvHeads, kHeadDim, kBlockSize, dtype};
-  const DeviceBuffer cache(n_seqs * blocks_per_seq * layout.block_bytes(), "attention probe");
-  std::vector<int32_t> ints;  // positions, sequences, first rows, block tables
-  for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(n_context + r % n_new));
-  for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(r / n_new));
-  for (int64_t s = 0; s <= n_seqs; ++s) ints.push_back(static_cast<int32_t>(s * n_new));
-  for (int64_t b = 0; b < n_seqs * blocks_per_seq; ++b) ints.push_back(static_cast<int32_t>(b));
-  const DeviceBuffer inputs(std::ssize(ints) * int64_t{sizeof(int32_t)}, "attention probe");
-  TM_CUDA_CHECK(cudaMemcpyAsync(inputs.data(), ints.data(), static_cast<size_t>(inputs.size()), cudaMemcpyHostToDevice,
-                                stream.get()));
-  const int32_t* at = inputs.as<int32_t>();
-  const StepView step{.n_rows = n_rows,
-                      .n_seqs = n_seqs,
-                      .positions = at,
-                      .seq_of_row = at + n_rows,
-                      .row_begin = at + 2 * n_rows,
-                      .block_tables = at + 2 * n_rows + n_seqs + 1,
-                      .table_stride = blocks_per_seq,
-                      .max_rows_per_seq = n_new,
-                      .max_context = n_context + n_new};
-  const int64_t width = (kHeads + 2 * kKvHeads) * kHeadDim;
-  const DeviceBuffer qkv(n_rows * width * int64_t{sizeof(float)}, "attention probe"),
-      out(n_rows * kHeads * kHeadDim * int64_t{sizeof(float)}, "attention probe"),
-      counters(kGpuMatmulCounterBytes, "attention probe"),
-      partials(gpu_attention_workspace_bytes(n_seqs, kHeads, kHeadDim), "attention probe");
-  // Bytes of 0x3c are small numbers in every dtype of the cache.
-  TM_CUDA_CHECK(cudaMemsetAsync(cache.data(), 0x3c, static_cast<size_t>(cache.size()), stream.get()));
-  TM_CUDA_CHECK(cudaMemsetAsync(qkv.data(), 0x3c, static_cast<size_t>(qkv.size()), stream.get()));
-  TM_CUDA_CHECK(cudaMemsetAsync(counters.data(), 0, static_cast<size_t>(counters.size()), stream.get()));
+  const int64_t n_rows = n_seqs * n_new, width = (kHeads + 2 * kKvHeads) * kHeadDim;
+  const DeviceBuffer cache = numbers(step.n_blocks() * layout.block_bytes(), stream),
+                     qkv = numbers(n_rows * width * int64_t{sizeof(float)}, stream),
+                     counters = filled(kGpuMatmulCounterBytes, 0, stream),
+                     out(n_rows * kHeads * kHeadDim * int64_t{sizeof(float)}, "attention probe"),
+                     partials(gpu_attention_workspace_bytes(n_seqs, kHeads, kHeadDim), "attention probe");
   return graph_seconds(stream, [&] {
-    attention(qkv.as<float>(), kHeads, step, {layout, cache.data()}, 0, {}, out.as<float>(),
+    attention(qkv.as<float>(), kHeads, step.view(), {layout, cache.data()}, 0, {}, out.as<float>(),
               {counters.as<unsigned>(), partials.data()}, stream.get());
   });
 }
@@ -280,9 +300,8 @@ class RandomWeights {
   DeviceWeights weights_;
 };
 
-// A model whose products and contexts are large enough that their measured rates hold, and its steps as the engine's:
-// enqueue, wait for the tokens.
-constexpr int kMostSeqs = 256, kContext = 128, kOverheadBlock = 16;
+// A model of common proportions, and its steps as the engine's: enqueue, wait for the tokens.
+constexpr int kMostSeqs = 256, kContext = 128;
 ModelSpec overhead_spec(int64_t n_layers) {
   ModelSpec spec = tiny_spec(n_layers, 1);
   spec.hidden_size = 2048;
@@ -294,8 +313,8 @@ ModelSpec overhead_spec(int64_t n_layers) {
 }
 double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32_t n_new, int32_t n_context,
               int n_steps) {
-  const KvLayout layout = kv_layout(spec, format("bf16"), kOverheadBlock);
-  const int32_t blocks_of_seq = (n_context + n_new + kOverheadBlock - 1) / kOverheadBlock;
+  const KvLayout layout = kv_layout(spec, format("bf16"), kBlockSize);
+  const int32_t blocks_of_seq = static_cast<int32_t>((n_context + n_new + kBlockSize - 1) / kBlockSize);
   const DeviceBuffer blocks(n_seqs * blocks_of_seq * layout.block_bytes(), "overhead probe");
   TM_CUDA_CHECK(cudaMemset(blocks.data(), 0x3c, static_cast<size_t>(blocks.size())));
   const std::vector<int32_t> ones(static_cast<size_t>(n_seqs * n_new), 1);
@@ -316,6 +335,51 @@ double step_s(CudaForward& forward, const ModelSpec& spec, int32_t n_seqs, int32
   return median(seconds);
 }
 
+// What lies between the products of a layer: its kernels, each behind the one before it.
+double between_products_s(const ModelSpec& spec, int64_t n_seqs, const Stream& stream) {
+  constexpr int kLayers = 8;
+  constexpr int64_t kFloat = sizeof(float);
+  const ProbeStep step(n_seqs, 1, kContext, stream);
+  const KvLayout layout{1, spec.n_kv_heads, spec.head_dim, kBlockSize, DType::kBF16};
+  const int64_t attention_width = spec.n_heads * spec.head_dim,
+                qkv_width = attention_width + 2 * spec.n_kv_heads * spec.head_dim;
+  const DeviceBuffer cache = numbers(step.n_blocks() * layout.block_bytes(), stream),
+                     residual = numbers(n_seqs * spec.hidden_size * kFloat, stream),
+                     gain = numbers(spec.hidden_size * kFloat, stream),
+                     qkv = numbers(n_seqs * qkv_width * kFloat, stream),
+                     angles = numbers((kContext + 1) * spec.head_dim * kFloat, stream),
+                     gate_up = numbers(2 * n_seqs * spec.intermediate_size * kFloat, stream),
+                     counters = filled(kGpuMatmulCounterBytes, 0, stream),
+                     out(n_seqs * attention_width * kFloat, "overhead probe"),
+                     values(n_seqs * spec.intermediate_size * kFloat, "overhead probe"),
+                     partials(gpu_attention_workspace_bytes(n_seqs, spec.n_heads, spec.head_dim), "overhead probe");
+  const auto input = [&](int64_t in) {
+    return DeviceInput{.form = InputForm::kBF16, .n_tokens = n_seqs, .in = in, .values = values.data()};
+  };
+  return graph_seconds(stream,
+                       [&] {
+                         for (int layer = 0; layer < kLayers; ++layer) {
+                           rms_norm_prepare(residual.as<float>(), nullptr, gain.as<float>(), spec.rms_norm_eps,
+                                            input(spec.hidden_size), stream.get());
+                           rope_attention_prepare(qkv.as<float>(), spec.n_heads, angles.as<float>(), angles.as<float>(),
+                                                  step.view(), {layout, cache.data()}, 0, {}, out.as<float>(),
+                                                  {counters.as<unsigned>(), partials.data()}, input(attention_width),
+                                                  stream.get());
+                           rms_norm_prepare(residual.as<float>(), nullptr, gain.as<float>(), spec.rms_norm_eps,
+                                            input(spec.hidden_size), stream.get());
+                           silu_mul_prepare(gate_up.as<float>(), input(spec.intermediate_size), stream.get());
+                         }
+                       }) /
+         kLayers;
+}
+double between_products_s(const StepTime& step) {
+  double seconds = 0;
+  for (const OpTime& op : step.ops)
+    for (const char* name : {"rms_norm", "rope", "kv_write", "attention", "silu_mul"})
+      if (op.name == name) seconds += op.seconds;
+  return seconds;
+}
+
 void measure_fixed_costs(HardwareProfile& profile, const std::vector<std::string>& schemes, int compute_capability,
                          const Stream& stream) {
   constexpr int kDecodeSteps = 100, kPromptSteps = 40;
@@ -326,7 +390,7 @@ void measure_fixed_costs(HardwareProfile& profile, const std::vector<std::string
   const EngineLimits limits{.max_model_len = 1024,
                             .max_num_seqs = kMostSeqs,
                             .max_num_batched_tokens = 16 * kPromptTokens,
-                            .block_size = kOverheadBlock};
+                            .block_size = kBlockSize};
   struct Models {
     ModelSpec spec;
     RandomWeights weights;
@@ -334,24 +398,26 @@ void measure_fixed_costs(HardwareProfile& profile, const std::vector<std::string
     Models(const ModelSpec& s, const Format& f, int c, bool with_biases, const Stream& on, const EngineLimits& l)
         : spec(s), weights(s, f, c, with_biases, on), forward(weights.get(), l) {}
   };
-  Models few(overhead_spec(kFew), baseline, compute_capability, false, stream, limits),
-      many(overhead_spec(kMany), baseline, compute_capability, false, stream, limits);
   HardwareProfile itemised = profile;
-  itemised.step_overhead_s = itemised.layer_overhead_s = itemised.sampling_seconds_per_logit = 0;
-  const auto beside = [&](Models& model, int32_t n_seqs) {
+  itemised.step_overhead_s = itemised.layer_overhead_s = 0;
+  const auto predicted = [&](const ModelSpec& spec, int64_t n_seqs) {
     StepShape shape{.seqs = {}, .n_logit_rows = n_seqs};
     shape.seqs.assign(static_cast<size_t>(n_seqs), {.n_new = 1, .n_context = kContext});
-    return step_s(model.forward, model.spec, n_seqs, 1, kContext, kDecodeSteps) -
-           StepTimer(model.spec, baseline, itemised, target, profile.threads).time(shape).seconds;
+    return StepTimer(spec, baseline, itemised, target, profile.threads).time(shape);
   };
-  for (const int32_t n_seqs : {1, 4, 16, 64, kMostSeqs}) {
-    const double few_s = beside(few, n_seqs), many_s = beside(many, n_seqs);
-    const double layer_s = std::max(0.0, (many_s - few_s) / (kMany - kFew));
-    profile.layer_overheads.push_back({n_seqs, layer_s});
-    if (n_seqs != 16) continue;
-    profile.layer_overhead_s = layer_s;
-    profile.step_overhead_s = std::max(0.0, few_s - kFew * layer_s);
+  const ModelSpec few_layers = overhead_spec(kFew), many_layers = overhead_spec(kMany);
+  for (const int64_t n_seqs : {1, 4, 16, 64, 256}) {
+    // Of the operations between products, what is accounted for as bytes and context.
+    const double of_ops =
+        (between_products_s(predicted(many_layers, n_seqs)) - between_products_s(predicted(few_layers, n_seqs))) /
+        (kMany - kFew);
+    profile.layer_overheads.push_back({n_seqs, std::max(0.0, between_products_s(few_layers, n_seqs, stream) - of_ops)});
   }
+  profile.layer_overhead_s = profile.layer_overhead_s_of(16);
+  itemised.layer_overheads = profile.layer_overheads;
+  Models few(few_layers, baseline, compute_capability, false, stream, limits);
+  profile.step_overhead_s =
+      std::max(0.0, step_s(few.forward, few.spec, 16, 1, kContext, kDecodeSteps) - predicted(few.spec, 16).seconds);
   // Of models so small that launching them takes longer than computing them. What is launched depends on the scheme.
   const auto launched = [&](const Format& format) {
     Models few_tiny(tiny_spec(kFew, 16), format, compute_capability, true, stream, limits),
