@@ -9,8 +9,9 @@ namespace trimeter::cuda {
 namespace {
 
 constexpr int kMaxCtas = 320;
-constexpr int kMaxRows = 256;       // of a row block, all configurations
-constexpr int kMinStagesOfCta = 3;  // fewer and filling the ring costs more than another CTA brings
+constexpr int kMaxRows = 256;  // of a row block, all configurations
+// Fewer stages of a CTA, and filling the ring costs more than another CTA brings.
+constexpr int kMinStages = 3, kMinDeepStages = 2;
 
 struct Card {
   int n_multiprocessors = 0;
@@ -47,31 +48,21 @@ void launch(StreamArgs args, cudaStream_t stream) {
   args.n_stages = std::min((room - beside) / C::kStageBytes, C::kMaxStages);
   if (args.n_stages < 2) unsupported("so little shared memory");
   const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
-  // Row blocks that do not give each multiprocessor one are shared.
-  const bool whole = C::kDeep && n_row_blocks > card().n_multiprocessors;
+  // Row blocks that do not give each multiprocessor one are shared; and those of 4 bits, which are bound by
+  // instructions, so that all multiprocessors have as many.
+  const bool whole = C::kDeep && !C::kNibbles && n_row_blocks > card().n_multiprocessors;
   args.share = whole ? args.stages_per_row : 1;
   const int n_shares = n_row_blocks * args.stages_per_row / args.share;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
-  const int wanted = whole ? n_shares : std::max(n_shares / kMinStagesOfCta, C::kDeep ? n_row_blocks : 1);
+  const int wanted = whole      ? n_shares
+                     : C::kDeep ? std::max(n_shares / kMinDeepStages, n_row_blocks)
+                                : n_shares / kMinStages;
   const int ctas = std::clamp(wanted, 1, most);
   args.shares_of_cta = n_shares / ctas;
   args.shares_left = n_shares % ctas;
   launch_overlapped(stream_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
                     static_cast<size_t>(args.n_stages) * C::kStageBytes + beside, stream, args);
 }
-
-template <Weights kWeights, Scaling kScaling, int kTiles>
-void launch_deep(const StreamArgs& args, cudaStream_t stream) {
-  using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
-  if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
-    using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
-    if (resident_bytes<Resident>(args) <= Resident::kMostResidentBytes) return launch<Resident>(args, stream);
-  }
-  launch<C>(args, stream);
-}
-
-// CTAs of 32 rows would leave multiprocessors without one: 16 rows make twice as many warps.
-bool wants_single_tiles(int n) { return ceil_div(n, 32) <= card().n_multiprocessors; }
 
 // A CTA that has its rows alone has no sums to put together with others, which is what a small weight's time goes to;
 // but it reads the whole input for few rows, and wants many rows or short ones to fill the card.
@@ -81,13 +72,14 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
   constexpr int kTiles = kPieces == 1 ? 2 : 1;  // two of 4 bits share an input fragment
   const bool is_small = args.k <= 8192 && int64_t{args.n} * args.k <= int64_t{8192} * 8192;
   if (args.m <= 8) {
-    if (kTiles > 1 && wants_single_tiles(args.n)) return launch_deep<kWeights, kScaling, 1>(args, stream);
-    return launch_deep<kWeights, kScaling, kTiles>(args, stream);
+    using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
+    if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
+      using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
+      if (resident_bytes<Resident>(args) <= Resident::kMostResidentBytes) return launch<Resident>(args, stream);
+    }
+    return launch<C>(args, stream);
   }
   if (args.m <= 16) {
-    if constexpr (kTiles > 1)
-      if (is_small && wants_single_tiles(args.n))
-        return launch<StreamConfig<kWeights, kScaling, 2, true, 1>>(args, stream);
     if (kPieces == 4 || is_small) return launch<StreamConfig<kWeights, kScaling, 2, true, kTiles>>(args, stream);
     if constexpr (kPieces < 4) return launch<StreamConfig<kWeights, kScaling, 2, false, kTiles>>(args, stream);
   }
