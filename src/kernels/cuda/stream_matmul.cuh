@@ -269,21 +269,21 @@ struct StreamKernel : StreamRing<C> {
         sums);
   }
 
-  // Called by the whole CTA with the finished sums of its share of a row block.
-  __device__ void finish(int row_block, int turn, Sums& sums) const {
+  // Called by the whole CTA with the finished sums of its share of a row block, the turn-th; is_whole: it has all of
+  // it.
+  __device__ void finish(int row_block, int turn, bool is_whole, Sums& sums) const {
     if constexpr (C::kDeep) {
       // The others go on meanwhile, so that each has its turn.
       const int adder = C::kResident ? turn % C::kDepthWarps : 0;
       reduce_depths(sums, adder, turn);
-      if (depth != adder) return;
-      const int first = cta_of(row_block * args.stages_per_row),
-                last = cta_of((row_block + 1) * args.stages_per_row - 1);
-      if (first == last || sum_warps_partials(row_block, first, last, sums)) write(row_block, sums);
+      if (depth == adder && (is_whole || sum_warps_partials(row_block, sums))) write(row_block, sums);
       return;
     }
-    const int first = cta_of(row_block * args.stages_per_row), last = cta_of((row_block + 1) * args.stages_per_row - 1);
-    if (first == last || sum_partials(row_block, first, last, sums)) write(row_block, sums);
+    if (is_whole || sum_partials(row_block, sums)) write(row_block, sums);
   }
+  // The CTAs that share a row block.
+  __device__ int first_cta(int row_block) const { return cta_of(row_block * args.stages_per_row); }
+  __device__ int last_cta(int row_block) const { return cta_of((row_block + 1) * args.stages_per_row - 1); }
   __device__ void leave_partial(int row_block, int lane_at, Sums& sums) const {
     Sum* mine = partial(blockIdx.x, row_block) + lane_at;
     each_sum([&](int i, Sum(&v)[4]) { *reinterpret_cast<int4*>(mine + i * 128) = *reinterpret_cast<const int4*>(v); },
@@ -306,8 +306,9 @@ struct StreamKernel : StreamRing<C> {
     }
   }
   // Leaves this CTA's sums; true, with all of them added, for the last CTA to come.
-  __device__ bool sum_partials(int row_block, int first, int last, Sums& sums) const {
+  __device__ bool sum_partials(int row_block, Sums& sums) const {
     __shared__ bool is_last;
+    const int first = first_cta(row_block), last = last_cta(row_block);
     const int lane_at = (warp * C::kRowTiles * C::kTokenTiles * 32 + lane) * 4;
     leave_partial(row_block, lane_at, sums);
     __syncthreads();
@@ -322,7 +323,8 @@ struct StreamKernel : StreamRing<C> {
     return true;
   }
   // The same of the one warp that has its rows' sums of all depths.
-  __device__ bool sum_warps_partials(int row_block, int first, int last, Sums& sums) const {
+  __device__ bool sum_warps_partials(int row_block, Sums& sums) const {
+    const int first = first_cta(row_block), last = last_cta(row_block);
     const int lane_at = (row_warp * C::kRowTiles * C::kTokenTiles * 32 + lane) * 4;
     leave_partial(row_block, lane_at, sums);
     __syncwarp();
@@ -418,7 +420,8 @@ struct StreamKernel : StreamRing<C> {
       if (this->has_segments(args.stages_per_row - left)) compute(slot, args.stages_per_row - left, sums);
       slot = slot + 1 == args.n_stages ? 0 : slot + 1;
       if (--left == 0 || unit + 1 == end) {
-        finish(row_block, row_block - first_row_block, sums);
+        const bool is_whole = left == 0 && row_block * args.stages_per_row >= begin;
+        finish(row_block, row_block - first_row_block, is_whole, sums);
         row_block++;
         each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
         left = args.stages_per_row;

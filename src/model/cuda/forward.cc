@@ -110,6 +110,10 @@ void CudaForward::describe(const StepBatch& batch, int64_t n_padded) {
   }
   host_.row_begin[n_seqs + n_padded - row] = static_cast<int32_t>(n_padded);
   if (!tables_changed) return;
+  // Of short tables all at once: each row of a copy in two dimensions is a transfer of its own.
+  constexpr int64_t kFewBytes = int64_t{256} << 10;
+  if (const int64_t bytes = n_seqs * table_stride_ * static_cast<int64_t>(sizeof(int32_t)); bytes <= kFewBytes)
+    return to_device(host_tables_.data(), tables_.data(), bytes, stream_);
   const size_t pitch = static_cast<size_t>(table_stride_) * sizeof(int32_t);
   TM_CUDA_CHECK(cudaMemcpy2DAsync(tables_.data(), pitch, host_tables_.data(), pitch,
                                   static_cast<size_t>(widest) * sizeof(int32_t), static_cast<size_t>(n_seqs),
