@@ -12,7 +12,8 @@ endif()
 # What is tested is in the libraries; the tests themselves take longer to optimize than to run.
 set(TM_TEST_FLAGS -O0)
 if(TRIMETER_SANITIZE)
-  # Nor is undefined behaviour looked for in the tests' own lines: it is a fifth of their build.
+  # Nor is undefined behaviour looked for in the tests' own lines and in what headers inline there: it is a fifth of their
+  # build.
   list(APPEND TM_TEST_FLAGS -fno-sanitize=undefined)
   # Kernels are intrinsics on plain pointers: ASan sees what goes wrong there, and UBSan's checks double their build.
   set(TM_KERNEL_FLAGS -fno-sanitize=undefined)
