@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -41,6 +42,33 @@ TEST(IntegerGrid, AGroupOfZerosHasAScale) {
     const IntegerGrid::Point p = grid.fit(zeros);
     EXPECT_GT(p.scale, 0);
     EXPECT_EQ(grid.value(grid.code(0, p), p), 0.0f);
+  }
+}
+
+TEST(IntegerGrid, CodesAreTheNearestTiesToEven) {
+  std::vector<float> values = {-1e30f, 1e30f};
+  for (int eighth = -3000; eighth <= 3000; ++eighth) values.push_back(static_cast<float>(eighth) / 8);
+  for (const int bits : {4, 8}) {
+    const IntegerGrid grid{.bits = bits, .zero_points = true, .group_size = 0};
+    for (const int zero : {0, 7, 15}) {
+      const IntegerGrid::Point p{.scale = 0.5f, .zero = static_cast<uint8_t>(zero)};
+      std::vector<uint8_t> codes(values.size());
+      grid.code(values, p, codes.data());
+      for (size_t i = 0; i < values.size(); ++i)
+        ASSERT_EQ(codes[i], std::clamp<double>(std::nearbyint(2.0 * values[i]) + zero, 0, grid.max_code()))
+            << values[i];
+    }
+  }
+}
+
+TEST(IntegerGrid, TheRangeIsThatOfEveryValue) {
+  const IntegerGrid grid{.bits = 4, .zero_points = true, .group_size = 0, .f32_scales = true};
+  for (size_t at = 0; at < 19; ++at) {
+    std::vector<float> values(19);
+    values[at] = 10;
+    values[18 - at] -= 5;
+    const float high = at == 9 ? 5 : 10, low = at == 9 ? 0 : -5;
+    EXPECT_FLOAT_EQ(grid.fit(values).scale, (high - low) / 15) << at;
   }
 }
 
