@@ -19,17 +19,28 @@ inline void check_launch(const char* kernel) {
   throw std::runtime_error(std::string("no CUDA kernel for ") + what);
 }
 
-// 10 * major + minor, of the current device at the first call.
-inline int compute_capability() {
-  static const int capability = [] {
-    int device = 0, major = 0, minor = 0;
+// Of the current device at the first call.
+struct Card {
+  int compute_capability = 0;  // 10 * major + minor
+  int n_multiprocessors = 0;
+  int shared_bytes = 0, shared_of_sm = 0;  // that a CTA can have; of a multiprocessor
+};
+inline const Card& card() {
+  static const Card card = [] {
+    int device = 0;
     cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
-    return 10 * major + minor;
+    const auto attribute = [&](cudaDeviceAttr which) {
+      int value = 0;
+      cudaDeviceGetAttribute(&value, which, device);
+      return value;
+    };
+    return Card{10 * attribute(cudaDevAttrComputeCapabilityMajor) + attribute(cudaDevAttrComputeCapabilityMinor),
+                attribute(cudaDevAttrMultiProcessorCount), attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+                attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor)};
   }();
-  return capability;
+  return card;
 }
+inline int compute_capability() { return card().compute_capability; }
 // Kernels that overlap, and clusters of CTAs.
 inline bool has_clusters() { return compute_capability() >= 90; }
 

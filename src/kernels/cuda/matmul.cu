@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "kernels/cuda/int4_matmul.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/lt_matmul.h"
 #include "kernels/cuda/matmul.h"
@@ -134,7 +135,16 @@ MatmulKernel kernel_of_many(WeightForm form) {
 
 }  // namespace
 
+int group_shift(const DeviceMatrix& w) {
+  if (w.group == w.k) return 31;
+  if (w.group == 32) return 0;
+  if (w.group == 64) return 1;
+  if (w.group == 128) return 2;
+  unsupported("groups of this size");
+}
+
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens) {
+  if (int4_matmul_takes(w, n_tokens)) return MatmulKernel::kInt4;
   if (n_tokens <= stream_tokens(w.form)) return MatmulKernel::kStream;
   if (w.form == WeightForm::kE4M3) {
     const int64_t tokens = gpu_lt_fp8_tokens(w.n, w.k, w.scale_form == ScaleForm::kBlock128, compute_capability());
@@ -148,6 +158,7 @@ int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t ma
   if (max_tokens <= stream_tokens(form)) return stream;
   int64_t rest = 0;
   switch (kernel_of_many(form)) {
+    case MatmulKernel::kInt4:
     case MatmulKernel::kStream:
       break;
     case MatmulKernel::kLt:
@@ -166,6 +177,8 @@ void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool
   if (workspace_bytes < matmul_workspace_bytes(w.form, w.n, w.k, x.n_tokens)) unsupported("a workspace this small");
   Product product{w, x, bias, accumulate, y, ldy, static_cast<char*>(workspace) + kMatmulCounterBytes, stream};
   switch (plan_matmul(w, x.n_tokens)) {
+    case MatmulKernel::kInt4:
+      return int4_matmul(w, x, bias, accumulate, y, ldy, stream);
     case MatmulKernel::kStream:
       return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
     case MatmulKernel::kLt:

@@ -1,9 +1,9 @@
 // Products of a prepared input with a weight on a card, named by what lies in memory and not by a scheme.
 //   y[t, r] (+)= sum_k x[t, k] w[r, k] + bias[r]        f32, row-major, t < n_tokens, r < n
-// Few tokens: one kernel streams the weight once past tensor cores (stream_matmul.cuh) and moves the weight's bytes and
-// hardly more. Many tokens: cuBLASLt, for 4- and 8-bit weight-only forms after they were widened to bf16 in pieces that
-// stay in the L2 cache. plan_matmul() says which. Group
-// scales meet the sums in f32 up to 32 tokens; with more, the codes, and the products are rounded to bf16.
+// Few tokens: one kernel streams the weight once past tensor cores (stream_matmul.cuh; 4 bits of up to 8 tokens:
+// int4_matmul.cuh) and moves the weight's bytes and hardly more. Many tokens: cuBLASLt, for 4- and 8-bit weight-only
+// forms after they were widened to bf16 in pieces that stay in the L2 cache. plan_matmul() says which. Group scales
+// meet the sums in f32 up to 32 tokens; with more, the codes, and the products are rounded to bf16.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -48,9 +48,12 @@ struct DeviceMatrix {
   int64_t group = 0;                // of kGroup: 32, 64, 128, or k
 };
 
+// Of kGroup: 2^shift runs of 32 k's share a scale; 31: all do.
+int group_shift(const DeviceMatrix& w);
+
 // Which input goes with which weight: floats with their own type; kE4M3 with the e4m3 forms (kE4M3Group128 with
 // kBlock128); kI8 with the int8 forms; kBF16 with kE4M3Wide, kI8Wide and kI4.
-enum class MatmulKernel { kStream, kLt, kWidenLt };
+enum class MatmulKernel { kInt4, kStream, kLt, kWidenLt };
 // On the current card.
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 

@@ -63,7 +63,7 @@ struct StreamConfig {
   static constexpr int kPieces = kNibbles ? 1 : kWeights == Weights::kE4M3Wide || kWeights == Weights::kI8Wide ? 2 : 4;
   static constexpr int kWarps = 8, kThreads = 32 * kWarps;
   static constexpr bool kDeep = kDeep_, kResident = kResident_;
-  static_assert(!kResident || (kDeep && kTokenTiles == 1 && !(kScaling == Scaling::kBlock && kByteInput)));
+  static_assert(!kResident || (kDeep && kTokenTiles == 1 && !kNibbles && !(kScaling == Scaling::kBlock && kByteInput)));
   static_assert(!kDeep || kTokenTiles <= 2);
   static constexpr int kRowWarps = !kDeep ? kWarps : kTokenTiles == 1 || kNibbles ? 1 : 2;
   static constexpr int kDepthWarps = kWarps / kRowWarps;

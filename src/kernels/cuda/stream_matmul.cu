@@ -13,22 +13,6 @@ constexpr int kMaxRows = 256;  // of a row block, all configurations
 // Fewer stages of a CTA, and filling the ring costs more than another CTA brings.
 constexpr int kMinStages = 3, kMinDeepStages = 2;
 
-struct Card {
-  int n_multiprocessors = 0;
-  int shared_bytes = 0, shared_of_sm = 0;  // that a CTA can have; of a multiprocessor
-};
-const Card& card() {
-  static const Card card = [] {
-    Card c;
-    int device = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&c.n_multiprocessors, cudaDevAttrMultiProcessorCount, device);
-    cudaDeviceGetAttribute(&c.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    cudaDeviceGetAttribute(&c.shared_of_sm, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
-    return c;
-  }();
-  return card;
-}
 template <class C>
 int resident_bytes(const StreamArgs& args) {
   return static_cast<int>(round_up(ceil_div(args.k_padded, C::kSegment), C::kStageSegments)) * args.m * 128;
@@ -73,7 +57,7 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
   const bool is_small = args.k <= 8192 && int64_t{args.n} * args.k <= int64_t{8192} * 8192;
   if (args.m <= 8) {
     using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
-    if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput)) {
+    if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput) && !C::kNibbles) {
       using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
       if (resident_bytes<Resident>(args) <= Resident::kMostResidentBytes) return launch<Resident>(args, stream);
     }
@@ -180,8 +164,7 @@ void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bia
   args.accumulate = accumulate;
   if (w.scale_form == ScaleForm::kGroup) {
     args.n_groups = static_cast<int>(w.k / w.group);
-    args.group_shift = w.group == w.k ? 31 : w.group == 32 ? 0 : w.group == 64 ? 1 : w.group == 128 ? 2 : -1;
-    if (args.group_shift < 0) unsupported("groups of this size");
+    args.group_shift = group_shift(w);
   }
   // 64 need a ring that compute capability 8.9 has no shared memory for.
   const int64_t step = std::min<int64_t>(stream_tokens(w.form), card().shared_bytes < (160 << 10) ? 32 : 64);

@@ -16,10 +16,6 @@ struct StreamRing {
   int next_row_block, next_stage, units_to_load;
   static constexpr int kLaneCopies = C::kNibbles ? 1 : C::kRowPieces / 2;  // of a tile; kI4: and segment
   uint32_t rows_at[C::kRowTiles][kLaneCopies];
-  // Resident 4 bits, which are bound by instructions: where a lane's copies of the row block's first stage begin, and
-  // its runs of scales and zero points of the first group.
-  static constexpr bool kAddresses = C::kResident && C::kNibbles;
-  const char *tiles_at[C::kRowTiles], *scales_at, *zeros_at;
 
   __device__ StreamRing(const StreamArgs& a, char* s) : args(a), shared(s) {
     lane = threadIdx.x % 32;
@@ -56,11 +52,7 @@ struct StreamRing {
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++) {
       const int row0 = warp_row(next_row_block, tile);
-      if constexpr (kAddresses) {
-        tiles_at[tile] =
-            args.w + static_cast<uint64_t>(min(row0, args.n - 1) / 16 * args.n_segments + depth * C::kSegments) * 512 +
-            lane * 16;
-      } else if constexpr (C::kNibbles) {
+      if constexpr (C::kNibbles) {
         rows_at[tile][0] = static_cast<uint32_t>(min(row0, args.n - 1) / 16) * args.n_segments * 32 + lane;
       } else {
         const uint32_t row_pieces = static_cast<uint32_t>(args.k_padded) * element_bytes() / 16;
@@ -68,11 +60,6 @@ struct StreamRing {
         for (int i = 0; i < kLaneCopies; i++)
           rows_at[tile][i] = static_cast<uint32_t>(min(row0 + copied_row(i), args.n - 1)) * row_pieces;
       }
-    }
-    if constexpr (kAddresses) {
-      const int row = min(next_row_block * C::kRows + lane % (C::kRows / 16) * 16, (args.n + 15) / 16 * 16 - 16);
-      scales_at = args.w_scales + row * 2;
-      if constexpr (C::kZeros) zeros_at = args.w_zeros + row / 2;
     }
   }
   // Whether any of a warp's segments of a stage is there; those that only fill a stage up are neither copied nor
@@ -88,13 +75,7 @@ struct StreamRing {
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++) {
       char* tile_to = warp_to + tile * C::kTileBytes;
-      if constexpr (kAddresses) {
-        const char* from = tiles_at[tile] + static_cast<uint32_t>(next_stage) * (C::kStageSegments * 512);
-        const int left = args.n_segments - (next_stage * C::kDepthWarps + depth) * C::kSegments;
-#pragma unroll
-        for (int s = 0; s < C::kSegments; s++)
-          cp_async16(tile_to + s * 512 + lane * 16, from + (s < left ? s * 512 : 0));
-      } else if constexpr (C::kNibbles) {
+      if constexpr (C::kNibbles) {
 #pragma unroll
         for (int s = 0; s < C::kSegments; s++)
           copy_weights(tile_to + s * 512 + lane * 16,
@@ -218,16 +199,6 @@ struct StreamRing {
       const int part = i / kRuns + (C::kResident ? depth * C::kWarpGroups : 0);
       const int half = next_stage * C::kStageSegments * 2 + part * C::kGroupHalves;
       const int group = min(half >> args.group_shift, args.n_groups - 1), row = min(row0 + i % kRuns * 16, padded - 16);
-      if constexpr (kAddresses) {
-        char* run_to = to + part * C::kGroupBytes;
-        const char* from = scales_at + static_cast<uint64_t>(static_cast<uint32_t>(group)) * (padded * 2u);
-        cp_async16(run_to + i % kRuns * 32, from);
-        cp_async16(run_to + i % kRuns * 32 + 16, from + 16);
-        if constexpr (C::kZeros)
-          cp_async8(run_to + C::kRows * 2 + i % kRuns * 8,
-                    zeros_at + static_cast<uint64_t>(static_cast<uint32_t>(group)) * (padded / 2u));
-        return;
-      }
       const int64_t at = static_cast<int64_t>(group) * padded + row;
       char* scales = to + part * C::kGroupBytes + i % kRuns * 32;
       cp_async16(scales, args.w_scales + at * 2);

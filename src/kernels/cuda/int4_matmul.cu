@@ -1,0 +1,69 @@
+#include <algorithm>
+
+#include "kernels/cuda/int4_matmul.cuh"
+#include "kernels/cuda/int4_matmul.h"
+#include "kernels/cuda/launch.h"
+
+namespace trimeter::cuda {
+namespace {
+
+// With more tokens than 4 every CTA's making integers of them weighs more than what smaller weights gain.
+constexpr int64_t kMostTokens = 8, kMostOfSmall = 4, kLeastOfLarge = int64_t{32} << 20;
+
+// f of the configuration that a product gets.
+template <class F>
+auto configured(const DeviceMatrix& w, int64_t n_tokens, const F& f) {
+  const auto of_tokens = [&]<bool kZeros, bool kSmallGroup>() {
+    if (n_tokens == 1) return f(Int4Config<kZeros, kSmallGroup, 1>{});
+    if (n_tokens <= 4) return f(Int4Config<kZeros, kSmallGroup, 4>{});
+    return f(Int4Config<kZeros, kSmallGroup, 8>{});
+  };
+  const bool small = w.group % 128 != 0;
+  if (w.zeros != nullptr)
+    return small ? of_tokens.template operator()<true, true>() : of_tokens.template operator()<true, false>();
+  return small ? of_tokens.template operator()<false, true>() : of_tokens.template operator()<false, false>();
+}
+template <class C>
+int n_units(int64_t k) {
+  return static_cast<int>(ceil_div(k, C::kSegments * 64));
+}
+
+}  // namespace
+
+bool int4_matmul_takes(const DeviceMatrix& w, int64_t n_tokens) {
+  if (w.form != WeightForm::kI4 || w.scale_form != ScaleForm::kGroup || n_tokens > kMostTokens) return false;
+  if (n_tokens > kMostOfSmall && w.n * w.k < kLeastOfLarge) return false;
+  return configured(w, n_tokens, [&]<class C>(C) { return C::shared_bytes(n_units<C>(w.k)); }) <= card().shared_bytes;
+}
+
+void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
+                 cudaStream_t stream) {
+  Int4Args args{};
+  args.w = static_cast<const char*>(w.values);
+  args.scales = static_cast<const char*>(w.scales);
+  args.zeros = static_cast<const char*>(w.zeros);
+  args.x = static_cast<const char*>(x.values);
+  args.bias = bias;
+  args.y = y;
+  args.ldy = ldy;
+  args.n = static_cast<int>(w.n);
+  args.m = static_cast<int>(x.n_tokens);
+  args.k = static_cast<int>(w.k);
+  args.n_segments = static_cast<int>(ceil_div(w.k, 64));
+  args.group_shift = group_shift(w);
+  args.bf16_scales = w.scale_dtype == DType::kBF16;
+  args.accumulate = accumulate;
+  configured(w, x.n_tokens, [&]<class C>(C) {
+    static const bool raised = [] {
+      cudaFuncSetAttribute(int4_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, card().shared_bytes);
+      return true;
+    }();
+    static_cast<void>(raised);
+    args.n_units = n_units<C>(w.k);
+    const int64_t ctas = std::min<int64_t>(ceil_div(w.n, C::kRows), card().n_multiprocessors);
+    launch_overlapped(int4_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
+                      static_cast<size_t>(C::shared_bytes(args.n_units)), stream, args);
+  });
+}
+
+}  // namespace trimeter::cuda

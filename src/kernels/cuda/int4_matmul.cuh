@@ -1,0 +1,403 @@
+// y = x w^T of 4-bit w for up to 8 tokens, in integers: what a code costs on its way to the tensor cores decides how
+// fast this is, and to int8 it is three instructions for eight codes, to bf16 seven. The input stays whole in shared
+// memory as 16-bit integers, each in two columns of a product, with scales and sums by group:
+//   x = 2^e (256 high + low),  w = (code - zero) scale
+//   sum_k w x = scale 2^e (256 sum code high + sum code low - zero sum (256 high + low))    in each group, exact but
+//   for
+// 2^e: 2^14 of them are the power of two below the group's largest value, so that a bf16 input is as it was down to
+// 2^-7 of that one, and rounded by at most 2^-15 of it. What is not finite in a group makes all of its sums NaN.
+//
+// A CTA has blocks of 16 * kRowTiles rows to itself, every gridDim.x-th, and its warps share a block's k's in units:
+//
+//   units of a CTA, block by block | 0 1 2 3 4 5 6 | 0 1 2 3 4 5 6 | ...
+//   its warps, were they four      | 0 1 2 3 0 1 2 | 3 0 1 2 3 0 1 | ...
+//
+// A warp copies its own units through a ring of its own, ahead by kStages - 1; one more warp adds up what the others
+// leave of a block, in their order. The rings fill while the kernel before this one still runs: the weight is nobody's
+// output. Traffic: weight once; the input once a CTA, from L2.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/ptx.cuh"
+
+namespace trimeter::cuda {
+
+struct Int4Args {
+  const char *w, *scales, *zeros, *x;
+  const float* bias;
+  float* y;
+  int64_t ldy;
+  int n, m, k;
+  int n_segments;   // ceil(k / 64)
+  int n_units;      // of a block of rows
+  int group_shift;  // 2^group_shift runs of 32 k's share a scale; 31: all
+  bool bf16_scales, accumulate;
+};
+
+// kSmallGroup: groups may be of 32 k's, else they are multiples of 128. kMaxTokens: that the input has room for.
+template <bool kZeros_, bool kSmallGroup_, int kMaxTokens_>
+struct Int4Config {
+  static constexpr bool kZeros = kZeros_, kSmallGroup = kSmallGroup_;
+  static constexpr int kMaxTokens = kMaxTokens_, kTokenTiles = (kMaxTokens + 3) / 4;
+  static constexpr int kRowTiles = 2, kRows = 16 * kRowTiles;
+  static constexpr int kSegments = 2;  // of 64 k's, of a unit
+  static constexpr int kWarps = 15, kThreads = 32 * (kWarps + 1), kStages = 3;
+  static constexpr int kGroupHalves = kSmallGroup ? 1 : 4;  // runs of 32 k's between two scalings
+  static constexpr int kGroups = 2 * kSegments / kGroupHalves;
+  static constexpr int kTileBytes = kSegments * 512;
+  static constexpr int kGroupBytes = kRows * 2 + (kZeros ? (kRowTiles + 1) / 2 * 16 : 0);
+  static constexpr int kUnitBytes = kRowTiles * kTileBytes + kGroups * kGroupBytes;
+  static constexpr int kRingBytes = kStages * kUnitBytes;  // of a warp
+  // Of a warp, [token][row]: strides that keep a warp's accesses in different banks.
+  static constexpr int kTokenStride = kRows + 4, kWarpStride = kMaxTokens * kTokenStride + 8;
+  static constexpr int kSumBytes = 2 * kWarps * kWarpStride * 4;  // of two blocks: one is added up, the next multiplied
+  // [segment][token][128 bytes], and sums [group][token] of f32.
+  static constexpr int kSegmentBytes = kMaxTokens * 128;
+  static constexpr int kSumsAt = kWarps * kRingBytes, kInputAt = (kSumsAt + kSumBytes + 127) / 128 * 128;
+
+  __host__ __device__ static constexpr int input_sums_at(int n_units) {
+    return kInputAt + n_units * kSegments * kSegmentBytes;
+  }
+  __host__ __device__ static constexpr int shared_bytes(int n_units) {
+    return input_sums_at(n_units) + n_units * kGroups * kMaxTokens * 8;
+  }
+};
+
+// Shared memory is addressed by 32 bits, as its instructions do: what follows from a generic pointer costs more than
+// there is to spare.
+__device__ __forceinline__ uint4 shared_load16(uint32_t at) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at));
+  return v;
+}
+__device__ __forceinline__ uint2 shared_load8(uint32_t at) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at));
+  return v;
+}
+__device__ __forceinline__ uint32_t shared_load2(uint32_t at) {
+  uint16_t v;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(at));
+  return v;
+}
+// Zeros if it is not there.
+__device__ __forceinline__ void copy_async16(uint32_t shared, const void* global, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(there ? 16 : 0));
+}
+__device__ __forceinline__ void copy_async8(uint32_t shared, const void* global, bool there) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared), "l"(global), "r"(there ? 8 : 0));
+}
+
+template <class C>
+struct Int4Kernel {
+  const Int4Args& args;
+  char* shared;
+  int lane, warp, g, q;
+  int n_tiles;
+  uint32_t ring;  // where this warp's begins
+  // The unit to be copied next, and where this lane's copies of its block begin.
+  int next_block, next_unit;
+  const char *tiles_at[C::kRowTiles], *scales_at, *zeros_at;
+  uint32_t scale_step, zero_step;  // from a unit to the next
+
+  static constexpr int kRuns = 2 * C::kRowTiles;  // of 8 rows: 16 bytes of scales
+  static_assert(kRuns * C::kGroups <= 32);
+
+  __device__ Int4Kernel(const Int4Args& a, char* s) : args(a), shared(s) {
+    lane = threadIdx.x % 32;
+    warp = threadIdx.x / 32;
+    g = lane / 4;
+    q = lane % 4;
+    n_tiles = (args.n + 15) / 16;
+    ring = shared_address(shared) + warp * C::kRingBytes;
+    const int groups = 2 * C::kSegments >> args.group_shift;  // of a unit
+    scale_step = static_cast<uint32_t>(groups * n_tiles) * 32u;
+    zero_step = static_cast<uint32_t>(groups * n_tiles) * 8u;
+  }
+  // Tiles past the end are the last one again: nobody reads what comes of them.
+  __device__ void enter_block() {
+    const auto tile = [&](int i) { return min(next_block * C::kRowTiles + i, n_tiles - 1); };
+#pragma unroll
+    for (int i = 0; i < C::kRowTiles; i++)
+      tiles_at[i] = args.w + static_cast<int64_t>(tile(i)) * args.n_segments * 512 + lane * 16;
+    const int group = lane / kRuns * C::kGroupHalves >> args.group_shift, run = lane % kRuns;
+    const int64_t at = static_cast<int64_t>(group) * n_tiles + tile(run / 2);
+    scales_at = args.scales + at * 32 + run % 2 * 16;
+    if constexpr (C::kZeros) zeros_at = args.zeros + at * 8;
+  }
+  __device__ void load_next(uint32_t to) {
+    if (next_block * C::kRowTiles < n_tiles) {
+      const int segment = next_unit * C::kSegments;
+      // Groups that are multiples of 128 fill all units.
+      const auto is_there = [&](int k) { return !C::kSmallGroup || k < args.k; };
+#pragma unroll
+      for (int tile = 0; tile < C::kRowTiles; tile++) {
+        const char* from = tiles_at[tile] + static_cast<uint32_t>(next_unit) * static_cast<uint32_t>(C::kTileBytes);
+#pragma unroll
+        for (int s = 0; s < C::kSegments; s++)
+          copy_async16(to + tile * C::kTileBytes + s * 512 + lane * 16, from + s * 512, is_there((segment + s) * 64));
+      }
+      if (lane < kRuns * C::kGroups) {
+        const int i = lane / kRuns, run = lane % kRuns;
+        const uint32_t scales = to + C::kRowTiles * C::kTileBytes + i * C::kGroupBytes;
+        const bool there = is_there(segment * 64 + i * C::kGroupHalves * 32);
+        copy_async16(scales + run * 16, scales_at + static_cast<uint64_t>(next_unit * scale_step), there);
+        if constexpr (C::kZeros)
+          if (run % 2 == 0)
+            copy_async8(scales + C::kRows * 2 + run / 2 * 8, zeros_at + static_cast<uint64_t>(next_unit * zero_step),
+                        there);
+      }
+      next_unit += C::kWarps;
+      if (next_unit >= args.n_units) next_block_of_warp();
+    }
+    cp_async_commit();
+  }
+  __device__ void next_block_of_warp() {
+    while (next_unit >= args.n_units) {
+      next_unit -= args.n_units;
+      next_block += static_cast<int>(gridDim.x);
+    }
+    enter_block();
+  }
+
+  // All of the input, as integers, with scales and sums by group. Loads of four tokens are in flight at once.
+  __device__ void fill_input() const {
+    constexpr int kLanes = C::kSmallGroup ? 4 : 16;  // whose pieces of 8 inputs are a group's
+    constexpr int kAtOnce = C::kMaxTokens < 4 ? C::kMaxTokens : 4;
+    const int n_pieces = args.n_units * C::kSegments * 8;
+    for (int token0 = 0; token0 < args.m; token0 += kAtOnce) {
+      for (int first = 0; first < n_pieces; first += C::kThreads) {
+        const int piece = first + static_cast<int>(threadIdx.x);
+        uint4 v[kAtOnce];
+#pragma unroll
+        for (int t = 0; t < kAtOnce; t++)
+          v[t] = token0 + t < args.m && piece * 8 < args.k
+                     ? __ldcg(reinterpret_cast<const uint4*>(
+                           args.x + static_cast<uint32_t>((token0 + t) * args.k + piece * 8) * 2u))
+                     : make_uint4(0, 0, 0, 0);
+#pragma unroll
+        for (int t = 0; t < kAtOnce; t++) {
+          const int token = token0 + t;
+          if (token >= args.m) break;
+          const uint32_t words[4] = {v[t].x, v[t].y, v[t].z, v[t].w};
+          float x[8];
+          uint32_t most = 0;  // as bits, of which NaN's are the largest
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            x[2 * i] = __uint_as_float(words[i] << 16);
+            x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+            most = max(most, max(words[i] << 16 & 0x7fffffffu, words[i] & 0x7fff0000u));
+          }
+#pragma unroll
+          for (int step = kLanes / 2; step > 0; step /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, step));
+          // An exponent that makes the largest value less than 2^15 - 128, so that its upper byte is at most 127; what
+          // is below 2^-100 is zero.
+          const int exponent = max(static_cast<int>((most + 0x10000u) >> 23), 27);
+          const bool is_finite = most < 0x7f800000u;
+          const float to_integer = is_finite ? __uint_as_float(static_cast<uint32_t>(268 - exponent) << 23) : 0.0f,
+                      scale = __uint_as_float(is_finite ? static_cast<uint32_t>(exponent - 14) << 23 : 0x7fc00000u);
+          uint32_t integers[8];  // in the lower 16 bits
+          int sum = 0;
+#pragma unroll
+          for (int i = 0; i < 8; i++) {
+            constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
+            integers[i] = __float_as_uint(fmaf(x[i], to_integer, kRound));
+            sum += static_cast<int>(integers[i]) - 0x4b400000;
+          }
+#pragma unroll
+          for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+          if (piece >= n_pieces) continue;
+          uint2 high, low;
+          const auto bytes = [&](int a, int b, int c, int d, uint32_t selector, uint32_t bias) {
+            const uint32_t ab = __byte_perm(integers[a] + bias, integers[b] + bias, selector),
+                           cd = __byte_perm(integers[c] + bias, integers[d] + bias, selector);
+            return __byte_perm(ab, cd, 0x5410);
+          };
+          low = {bytes(0, 4, 1, 5, 0x0040, 0), bytes(2, 6, 3, 7, 0x0040, 0)};
+          high = {bytes(0, 4, 1, 5, 0x0051, 128), bytes(2, 6, 3, 7, 0x0051, 128)};
+          char* to =
+              shared + C::kInputAt + piece / 8 * C::kSegmentBytes + token * 128 + piece % 4 * 16 + piece / 4 % 2 * 8;
+          *reinterpret_cast<uint2*>(to) = high;
+          *reinterpret_cast<uint2*>(to + 64) = low;
+          if (lane % kLanes == 0)
+            reinterpret_cast<float2*>(shared + C::input_sums_at(args.n_units))[piece / kLanes * C::kMaxTokens + token] =
+                make_float2(scale, __int_as_float(sum));
+        }
+      }
+    }
+  }
+
+  using Sums = float[C::kRowTiles][C::kTokenTiles][2];
+  // from: the unit in the ring. inputs: this lane's place in the input's first segment, of each tile of tokens;
+  // input_sums: in its scales and sums.
+  __device__ void compute(uint32_t from, int unit, const uint32_t (&inputs)[C::kTokenTiles],
+                          const uint32_t (&input_sums)[C::kTokenTiles], Sums& sums) const {
+    const uint32_t codes = from + lane * 16, scales = from + C::kRowTiles * C::kTileBytes + g * 2;
+    const uint32_t skipped = static_cast<uint32_t>(unit * (C::kSegments * C::kSegmentBytes));
+    uint4 piece[C::kRowTiles], in[C::kTokenTiles];
+#pragma unroll
+    for (int i = 0; i < C::kGroups; i++) {
+      int parts[C::kRowTiles][C::kTokenTiles][4] = {};
+#pragma unroll
+      for (int half = i * C::kGroupHalves; half < (i + 1) * C::kGroupHalves; half++) {
+        const int s = half / 2, c = half % 2;
+        if (c == 0) {
+#pragma unroll
+          for (int t = 0; t < C::kTokenTiles; t++) in[t] = shared_load16(inputs[t] + skipped + s * C::kSegmentBytes);
+        }
+#pragma unroll
+        for (int tile = 0; tile < C::kRowTiles; tile++) {
+          if (c == 0) piece[tile] = shared_load16(codes + tile * C::kTileBytes + s * 512);
+          const uint32_t upper = c == 0 ? piece[tile].x : piece[tile].y, lower = c == 0 ? piece[tile].z : piece[tile].w;
+          const uint32_t a[4] = {upper & 0x0f0f0f0fu, lower & 0x0f0f0f0fu, (upper >> 4) & 0x0f0f0f0fu,
+                                 (lower >> 4) & 0x0f0f0f0fu};
+#pragma unroll
+          for (int t = 0; t < C::kTokenTiles; t++) {
+            const uint32_t b[2] = {c == 0 ? in[t].x : in[t].z, c == 0 ? in[t].y : in[t].w};
+            mma(parts[tile][t], a, b, int8_t{});
+          }
+        }
+      }
+      uint2 of_inputs[C::kTokenTiles];  // scale and sum
+#pragma unroll
+      for (int t = 0; t < C::kTokenTiles; t++)
+        of_inputs[t] = shared_load8(input_sums[t] + (unit * C::kGroups + i) * (C::kMaxTokens * 8));
+#pragma unroll
+      for (int tile = 0; tile < C::kRowTiles; tile++) {
+        const uint32_t group = scales + i * C::kGroupBytes;
+        uint2 zeros = {8, 8};
+        if constexpr (C::kZeros) {
+          zeros = shared_load8(group - g * 2 + C::kRows * 2 + tile * 8);
+          zeros.x = (zeros.x >> (4 * g)) & 15;
+          zeros.y = (zeros.y >> (4 * g)) & 15;
+        }
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+          const uint32_t bits = shared_load2(group + (tile * 16 + 8 * r) * 2);
+          const float scale = args.bf16_scales ? __uint_as_float(bits << 16)
+                                               : __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
+          const int zero = static_cast<int>(r == 0 ? zeros.x : zeros.y);
+#pragma unroll
+          for (int t = 0; t < C::kTokenTiles; t++) {
+            const int exact =
+                parts[tile][t][2 * r] * 256 + parts[tile][t][2 * r + 1] - zero * static_cast<int>(of_inputs[t].y);
+            sums[tile][t][r] += static_cast<float>(exact) * (scale * __uint_as_float(of_inputs[t].x));
+          }
+        }
+      }
+    }
+  }
+
+  // Named barriers of two blocks' sums: whether they are there, whether they were read.
+  static constexpr int kThere = 1, kRead = 3;
+  template <int kBarrier>
+  static __device__ void wait_at(int turn) {
+    if (turn % 2 == 0)
+      asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(C::kThreads) : "memory");
+    else
+      asm volatile("bar.sync %0, %1;" ::"n"(kBarrier + 1), "n"(C::kThreads) : "memory");
+  }
+  template <int kBarrier>
+  static __device__ void arrive_at(int turn) {
+    if (turn % 2 == 0)
+      asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier), "n"(C::kThreads) : "memory");
+    else
+      asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier + 1), "n"(C::kThreads) : "memory");
+  }
+  __device__ float* block_sums(int turn) const {
+    return reinterpret_cast<float*>(shared + C::kSumsAt) + turn % 2 * (C::kWarps * C::kWarpStride);
+  }
+  __device__ void leave_sums(int turn, const Sums& sums) const {
+    if (turn >= 2) wait_at<kRead>(turn);
+    float* mine = block_sums(turn) + warp * C::kWarpStride;
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+      for (int t = 0; t < C::kTokenTiles; t++) {
+        const int token = t * 4 + q;
+        if (token >= args.m) continue;
+        mine[token * C::kTokenStride + tile * 16 + g] = sums[tile][t][0];
+        mine[token * C::kTokenStride + tile * 16 + g + 8] = sums[tile][t][1];
+      }
+    arrive_at<kThere>(turn);
+  }
+  // All warps' sums of a block, in the order of the warps; four rows a lane.
+  __device__ void add_sums() const {
+    int turn = 0;
+    for (int block = static_cast<int>(blockIdx.x); block * C::kRowTiles < n_tiles; turn++) {
+      wait_at<kThere>(turn);
+      const int next = block + static_cast<int>(gridDim.x);
+      const bool is_read_again = (next + static_cast<int>(gridDim.x)) * C::kRowTiles < n_tiles;
+      for (int i = lane; i < C::kRows / 4 * args.m; i += 32) {
+        const int token = i / (C::kRows / 4), r = i % (C::kRows / 4) * 4;
+        const float* from = block_sums(turn) + token * C::kTokenStride + r;
+        float sum[4] = {};
+#pragma unroll
+        for (int w = 0; w < C::kWarps; w++) {
+          const float4 of_warp = *reinterpret_cast<const float4*>(from + w * C::kWarpStride);
+          sum[0] += of_warp.x, sum[1] += of_warp.y, sum[2] += of_warp.z, sum[3] += of_warp.w;
+        }
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int row = block * C::kRows + r + e;
+          if (row >= args.n) break;
+          float* to = args.y + token * args.ldy + row;
+          const float value = sum[e] + (args.bias != nullptr ? args.bias[row] : 0.0f);
+          *to = args.accumulate ? *to + value : value;
+        }
+      }
+      if (is_read_again) arrive_at<kRead>(turn);
+      block = next;
+    }
+  }
+
+  __device__ void run() {
+    let_next_start();
+    next_block = static_cast<int>(blockIdx.x);
+    next_unit = warp;
+    if (warp < C::kWarps) {
+      next_block_of_warp();
+      for (int slot = 0; slot < C::kStages - 1; slot++) load_next(ring + slot * C::kUnitBytes);
+    }
+    wait_for_inputs();
+    fill_input();
+    __syncthreads();
+    if (warp == C::kWarps) return add_sums();
+    // Column 2 t + l of a product is limb l of token t. What follows the last token is not its own.
+    uint32_t inputs[C::kTokenTiles], input_sums[C::kTokenTiles];
+#pragma unroll
+    for (int t = 0; t < C::kTokenTiles; t++) {
+      inputs[t] = shared_address(shared) + C::kInputAt + min(t * 4 + g / 2, args.m - 1) * 128 + g % 2 * 64 + q * 16;
+      input_sums[t] = shared_address(shared) + C::input_sums_at(args.n_units) + min(t * 4 + q, args.m - 1) * 8;
+    }
+    const uint32_t ring_end = ring + C::kRingBytes;
+    uint32_t from = ring, to = ring_end - C::kUnitBytes;
+    int unit = warp, turn = 0;
+    for (int block = static_cast<int>(blockIdx.x); block * C::kRowTiles < n_tiles;
+         block += static_cast<int>(gridDim.x), turn++) {
+      Sums sums = {};
+      for (; unit < args.n_units; unit += C::kWarps) {
+        cp_async_wait<C::kStages - 2>();
+        __syncwarp();
+        load_next(to);
+        compute(from, unit, inputs, input_sums, sums);
+        to = from;
+        from = from + C::kUnitBytes == ring_end ? ring : from + C::kUnitBytes;
+      }
+      unit -= args.n_units;
+      leave_sums(turn, sums);
+    }
+    cp_async_wait<0>();
+  }
+};
+
+template <class C>
+__global__ void __launch_bounds__(C::kThreads) int4_matmul_kernel(const __grid_constant__ Int4Args args) {
+  extern __shared__ __align__(128) char int4_shared[];
+  Int4Kernel<C>(args, int4_shared).run();
+}
+
+}  // namespace trimeter::cuda
