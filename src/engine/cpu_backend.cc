@@ -1,4 +1,7 @@
+#include <algorithm>
+
 #include "engine/backend.h"
+#include "engine/sampler.h"
 #include "model/forward.h"
 
 namespace trimeter {
@@ -10,7 +13,16 @@ class CpuRunner : public StepRunner {
       : forward_(forward), layout_(layout), memory_(memory), memory_user_(memory_user) {}
   void run(const StepBatch& batch) override { forward_.run(batch, {layout_, memory_.of(memory_user_).data()}); }
   std::span<const float> logits(std::span<const int32_t> rows) override { return forward_.logits(rows); }
-  std::span<const int32_t> largest(std::span<const int32_t> rows) override { return forward_.largest(rows); }
+  // All or none: to ask for logits, too, would read lm_head twice.
+  std::span<const ChosenToken> choose(std::span<const int32_t> rows, std::span<const RowChoice> choices) override {
+    chosen_.clear();
+    const auto is_largest = [](const RowChoice& choice) {
+      return choice.sampling != nullptr && takes_largest(*choice.sampling);
+    };
+    if (std::ranges::all_of(choices, is_largest))
+      for (const int32_t token : forward_.largest(rows)) chosen_.push_back({token});
+    return chosen_;
+  }
   bool time_operations(OpClock* clock) override {
     forward_.time_operations(clock);
     return true;
@@ -21,6 +33,7 @@ class CpuRunner : public StepRunner {
   KvLayout layout_;
   KvMemory& memory_;  // asked each time: it moves when it grows
   int memory_user_;
+  std::vector<ChosenToken> chosen_;
 };
 
 class CpuBackend : public Backend {

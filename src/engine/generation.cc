@@ -47,18 +47,21 @@ Generation::Generation(Request request, const GenerationLimits& limits, uint64_t
 
 bool Generation::advance(std::span<const float> logits, Sampler& sampler, const TokenBytes& token_bytes, double now_s) {
   const SamplingParams& sampling = request_.sampling;
-  const double uniform = uniform_draw(key_, static_cast<int64_t>(output_.tokens.size()));
-  const int32_t token = sample(logits, sampler, uniform);
+  const int32_t token = sample(logits, sampler);
   if (sampling.logprobs >= 0) sampler.logprobs(logits, token, sampling.logprobs, output_.logprobs.emplace_back());
-  return advance(token, token_bytes, now_s);
+  return append(token, token_bytes, now_s);
 }
 
-bool Generation::takes_largest() const {
-  const SamplingParams& sampling = request_.sampling;
-  return is_greedy(sampling) && sampling.repetition_penalty == 1.0 && sampling.logprobs < 0;
+RowChoice Generation::choice() const {
+  return {&request_.sampling, sequence_.tokens, uniform_draw(key_, static_cast<int64_t>(output_.tokens.size()))};
 }
 
-bool Generation::advance(int32_t token, const TokenBytes& token_bytes, double now_s) {
+bool Generation::advance(const ChosenToken& chosen, const TokenBytes& token_bytes, double now_s) {
+  if (request_.sampling.logprobs >= 0) output_.logprobs.emplace_back(chosen.logprobs.begin(), chosen.logprobs.end());
+  return append(chosen.token, token_bytes, now_s);
+}
+
+bool Generation::append(int32_t token, const TokenBytes& token_bytes, double now_s) {
   sequence_.tokens.push_back(token);
   ++sequence_.next_logits;
   output_.tokens.push_back(token);
@@ -74,9 +77,10 @@ bool Generation::advance(int32_t token, const TokenBytes& token_bytes, double no
   return !ended;
 }
 
-int32_t Generation::sample(std::span<const float> logits, Sampler& sampler, double uniform) const {
+int32_t Generation::sample(std::span<const float> logits, Sampler& sampler) const {
+  const RowChoice wanted = choice();
   try {
-    return sampler.sample(logits, request_.sampling, sequence_.tokens, uniform);
+    return sampler.sample(logits, *wanted.sampling, wanted.tokens, wanted.uniform);
   } catch (const Error& error) {
     throw Error(error.code(), "request '{}': after {} tokens: {}", request_.id, sequence_.n_tokens(), error.what());
   }

@@ -7,6 +7,7 @@
 #include "engine/output_text.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
+#include "engine/step_runner.h"
 
 namespace trimeter {
 
@@ -29,14 +30,14 @@ class Generation {
   Sequence& sequence() { return sequence_; }
   // The next token, from the logits of the last one. False when the request has ended. Throws what Sampler throws.
   bool advance(std::span<const float> logits, Sampler& sampler, const TokenBytes& token_bytes, double now_s);
-  // Whether that is the largest logit's and nothing else of the row is asked for; the token may then be chosen
-  // elsewhere.
-  bool takes_largest() const;
-  bool advance(int32_t token, const TokenBytes& token_bytes, double now_s);
+  // Or as it was chosen elsewhere.
+  RowChoice choice() const;
+  bool advance(const ChosenToken& chosen, const TokenBytes& token_bytes, double now_s);
   RequestOutput take_output();
 
  private:
-  int32_t sample(std::span<const float> logits, Sampler& sampler, double uniform) const;
+  int32_t sample(std::span<const float> logits, Sampler& sampler) const;
+  bool append(int32_t token, const TokenBytes& token_bytes, double now_s);
   FinishReason finish_reason(int32_t token) const;
 
   const GenerationLimits& limits_;

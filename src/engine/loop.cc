@@ -28,6 +28,8 @@ EngineLoop::EngineLoop(const EngineLimits& limits, int64_t n_blocks, GenerationL
   wanted_.reserve(n_rows);
   step_seqs_.reserve(n_seqs);
   logit_rows_.reserve(n_seqs);
+  choices_.reserve(n_seqs);
+  left_.reserve(n_seqs);
 }
 
 void EngineLoop::submit(Request request) {
@@ -141,29 +143,36 @@ void EngineLoop::run_model(const StepPlan& plan) {
 }
 
 void EngineLoop::deliver(std::span<const WantedRow> wanted) {
+  left_.clear();
+  deliver_chosen(wanted);
+  if (left_.empty()) return;
   logit_rows_.clear();
-  for (const WantedRow& w : wanted) logit_rows_.push_back(w.row);
-  if (deliver_largest(wanted)) return;
+  for (const WantedRow& w : left_) logit_rows_.push_back(w.row);
   const std::span<const float> logits = runner_.logits(logit_rows_);
   const auto vocab_size = static_cast<size_t>(generation_limits_.vocab_size);
-  for (size_t i = 0; i < wanted.size(); ++i)
-    deliver_row(*wanted[i].sequence, logits.subspan(i * vocab_size, vocab_size));
+  for (size_t i = 0; i < left_.size(); ++i) deliver_row(*left_[i].sequence, logits.subspan(i * vocab_size, vocab_size));
   mark(Op::kSampling);
 }
 
-// Where all rows are a greedy request's. False: nothing is done.
-bool EngineLoop::deliver_largest(std::span<const WantedRow> wanted) {
-  for (const WantedRow& w : wanted)
-    if (const auto at = generations_.find(w.sequence); at == generations_.end() || !at->second->takes_largest())
-      return false;
-  const std::span<const int32_t> tokens = runner_.largest(logit_rows_);
-  if (tokens.empty() || std::ranges::find(tokens, -1) != tokens.end()) return false;
+// As far as the runner chooses; the others are left_.
+void EngineLoop::deliver_chosen(std::span<const WantedRow> wanted) {
+  logit_rows_.clear();
+  choices_.clear();
+  for (const WantedRow& w : wanted) {
+    logit_rows_.push_back(w.row);
+    const auto at = generations_.find(w.sequence);
+    choices_.push_back(at != generations_.end() ? at->second->choice() : RowChoice{});
+  }
+  const std::span<const ChosenToken> chosen = runner_.choose(logit_rows_, choices_);
   for (size_t i = 0; i < wanted.size(); ++i) {
+    if (chosen.empty() || chosen[i].token < 0) {
+      left_.push_back(wanted[i]);
+      continue;
+    }
     Sequence& sequence = *wanted[i].sequence;
     ++stats_.n_generated_tokens;
-    if (!generations_.find(&sequence)->second->advance(tokens[i], token_bytes_, now_s())) finish_generation(sequence);
+    if (!generations_.find(&sequence)->second->advance(chosen[i], token_bytes_, now_s())) finish_generation(sequence);
   }
-  return true;
 }
 
 void EngineLoop::finish_generation(const Sequence& sequence) {

@@ -48,7 +48,7 @@ class EngineLoop {
   }
   void run_model(const StepPlan& plan);
   void deliver(std::span<const WantedRow> wanted);
-  bool deliver_largest(std::span<const WantedRow> wanted);
+  void deliver_chosen(std::span<const WantedRow> wanted);
   void deliver_row(Sequence& sequence, std::span<const float> logits);
   void finish_generation(const Sequence& sequence);
 
@@ -72,6 +72,8 @@ class EngineLoop {
   std::vector<StepSeq> step_seqs_;   // [max_num_seqs]
   std::vector<WantedRow> wanted_;    // [max_num_batched_tokens]
   std::vector<int32_t> logit_rows_;  // [max_num_seqs]
+  std::vector<RowChoice> choices_;   // [max_num_seqs]
+  std::vector<WantedRow> left_;      // [max_num_seqs]: whose logits are asked for
 };
 
 }  // namespace trimeter

@@ -45,15 +45,22 @@ class FakeRunner : public StepRunner {
       for (const float x : logits_of(hashes_[static_cast<size_t>(row)])) logits_.push_back(x);
     return logits_;
   }
-  std::span<const int32_t> largest(std::span<const int32_t> rows) override {
-    tokens_.clear();
-    if (!chooses) return tokens_;
-    ++n_chosen;
-    for (const int32_t row : rows) {
-      const std::vector<float> logits_of_row = logits_of(hashes_[static_cast<size_t>(row)]);
-      tokens_.push_back(static_cast<int32_t>(std::ranges::max_element(logits_of_row) - logits_of_row.begin()));
+  std::span<const ChosenToken> choose(std::span<const int32_t> rows, std::span<const RowChoice> choices) override {
+    chosen_.clear();
+    if (!chooses) return chosen_;
+    logprobs_.assign(rows.size(), {});
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const RowChoice& choice = choices[i];
+      ChosenToken& chosen = chosen_.emplace_back();
+      if (choice.sampling == nullptr || choice.sampling->top_k == kNotChosen) continue;
+      ++n_chosen;
+      const std::vector<float> logits_of_row = logits_of(hashes_[static_cast<size_t>(rows[i])]);
+      chosen.token = sampler_.sample(logits_of_row, *choice.sampling, choice.tokens, choice.uniform);
+      if (choice.sampling->logprobs < 0) continue;
+      sampler_.logprobs(logits_of_row, chosen.token, choice.sampling->logprobs, logprobs_[i]);
+      chosen.logprobs = logprobs_[i];
     }
-    return tokens_;
+    return chosen_;
   }
   static std::vector<float> logits_of(uint64_t hash) {
     std::vector<float> logits;
@@ -62,7 +69,8 @@ class FakeRunner : public StepRunner {
     return logits;
   }
 
-  bool chooses = false;  // largest() answers
+  static constexpr int32_t kNotChosen = 41;  // a top_k whose rows choose() leaves
+  bool chooses = false;
   size_t most_seqs = 0;
   int64_t n_runs = 0, n_chosen = 0;
 
@@ -74,7 +82,9 @@ class FakeRunner : public StepRunner {
   std::vector<int32_t> cache_;
   std::vector<uint64_t> hashes_;
   std::vector<float> logits_;
-  std::vector<int32_t> tokens_;
+  Sampler sampler_{kVocab};
+  std::vector<ChosenToken> chosen_;
+  std::vector<std::vector<TokenLogprob>> logprobs_;
 };
 
 // Tokens 0 to 25 are letters; 26 and 27 together are U+00E9; 63 is special; the others are digits.
@@ -147,24 +157,28 @@ std::vector<int32_t> greedy_by_hand(std::vector<int32_t> tokens, int32_t n) {
 }
 
 TEST(Loop, ARunnerThatChoosesGivesTheSameTokens) {
-  std::vector<Request> mixed = requests(8, {.temperature = 0, .max_tokens = 20});
+  std::vector<Request> mixed = requests(10, greedy(20));
+  mixed[1].sampling.temperature = 1;
+  mixed[2].sampling = {.temperature = 0.8, .top_p = 0.9, .seed = 5, .max_tokens = 20, .ignore_eos = true};
+  mixed[3].sampling.repetition_penalty = 1.5;
+  mixed[4].sampling.logprobs = 2;
+  for (const size_t left : {5, 8}) {  // in one batch with the others
+    mixed[left].sampling = {.temperature = 1, .top_k = FakeRunner::kNotChosen, .max_tokens = 20, .ignore_eos = true};
+    mixed[left].sampling.logprobs = 1;
+  }
   Rig from_logits, chosen;
   chosen.runner.chooses = true;
   const std::vector<RequestOutput> want = from_logits.generate(mixed), got = chosen.generate(mixed);
-  for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
-  EXPECT_GT(chosen.runner.n_chosen, 0);
-
-  // One that draws, or asks for more of the row than its largest: the step's rows come as logits.
-  for (const SamplingParams& more : {SamplingParams{.temperature = 1, .max_tokens = 20},
-                                     SamplingParams{.temperature = 0, .repetition_penalty = 1.5, .max_tokens = 20},
-                                     SamplingParams{.temperature = 0, .max_tokens = 20, .logprobs = 2}}) {
-    Rig one, other;
-    other.runner.chooses = true;
-    const std::vector<Request> alone = requests(2, more);
-    const std::vector<RequestOutput> a = one.generate(alone), b = other.generate(alone);
-    for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i].tokens, b[i].tokens) << i;
-    EXPECT_EQ(other.runner.n_chosen, 0);
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
+    ASSERT_EQ(got[i].logprobs.size(), want[i].logprobs.size()) << i;
+    for (size_t t = 0; t < want[i].logprobs.size(); ++t)
+      EXPECT_TRUE(std::ranges::equal(got[i].logprobs[t], want[i].logprobs[t], [](const auto& a, const auto& b) {
+        return a.token == b.token && a.logprob == b.logprob;
+      })) << i;
   }
+  EXPECT_EQ(from_logits.runner.n_chosen, 0);
+  EXPECT_EQ(chosen.runner.n_chosen, 8 * 20);
 }
 
 TEST(EngineLoop, TheSameTokensHoweverTheyAreScheduled) {

@@ -30,6 +30,10 @@ double uniform_draw(uint64_t key, int64_t n_generated) {
 
 bool is_greedy(const SamplingParams& params) { return params.temperature < kGreedyBelow; }
 
+bool takes_largest(const SamplingParams& params) {
+  return is_greedy(params) && params.repetition_penalty == 1.0 && params.logprobs < 0;
+}
+
 void check_sampling_params(const SamplingParams& p) {
   const auto want = [](bool ok, std::string_view what, double got, std::string_view wanted) {
     if (!ok) throw Error(Errc::kBadArgument, "{} = {}: wanted {}", what, got, wanted);

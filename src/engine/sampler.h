@@ -21,6 +21,9 @@ double uniform_draw(uint64_t key, int64_t n_generated);
 // The largest logit, penalised if there is a penalty, whatever the draw.
 bool is_greedy(const SamplingParams& params);
 
+// Nothing but the largest logit, as it is.
+bool takes_largest(const SamplingParams& params);
+
 // Throws Error(kBadArgument) naming the parameter, wanted and got.
 void check_sampling_params(const SamplingParams& params);
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "kernels/draw_rule.h"
 #include "spec/ledger.h"
 
 namespace trimeter {
@@ -161,6 +162,60 @@ TEST(Sampler, LargeVocabularyAgreesWithASortedReference) {
       ASSERT_TRUE(kept.contains(sampler.sample(logits, {.top_k = top_k, .top_p = top_p}, {}, uniform_draw(9, i))));
     // The last token in order of ids has the last piece of the unit interval.
     EXPECT_EQ(sampler.sample(logits, {.top_k = top_k, .top_p = top_p}, {}, std::nextafter(1.0, 0.0)), *kept.rbegin());
+  }
+}
+
+// kernels/draw_rule.h, one step after another, as a card draws.
+int32_t drawn_in_integers(const std::vector<float>& logits, const SamplingParams& params, double uniform) {
+  std::vector<uint64_t> keys;
+  for (int32_t token = 0; token < std::ssize(logits); ++token) keys.push_back(draw_key(logits[size_t(token)], token));
+  std::ranges::sort(keys, std::greater());
+  const DrawWeight weight{logit_of_key(keys[0]), 1 / params.temperature, params.min_p};
+  const auto weight_of_key = [&](uint64_t key) { return weight(logit_of_key(key)); };
+  const auto sum_of_keys = [&] {
+    uint64_t sum = 0;
+    for (const uint64_t key : keys) sum += weight_of_key(key);
+    return sum;
+  };
+  const auto keep_from = [&](float least) {
+    std::erase_if(keys, [&](uint64_t key) { return logit_of_key(key) < least; });
+  };
+  keep_from(weight.floor());
+  if (params.top_k > 0 && params.top_k < std::ssize(keys)) keep_from(logit_of_key(keys[size_t(params.top_k - 1)]));
+  if (params.top_p < 1) {
+    const uint64_t total = sum_of_keys(), wanted = top_p_wanted(params.top_p, total);
+    if (const uint64_t spared = (total - wanted) / logits.size(); spared > 0)
+      keep_from(weight.floor_of(double(spared)));
+    size_t n = 0;
+    for (uint64_t sum = 0; sum < wanted; ++n) sum += weight_of_key(keys.at(n));
+    keys.resize(n);
+  }
+  const uint64_t drawn = drawn_sum(uniform, sum_of_keys());
+  std::ranges::sort(keys, {}, token_of_key);
+  uint64_t sum = 0;
+  for (const uint64_t key : keys)
+    if ((sum += weight_of_key(key)) > drawn) return token_of_key(key);
+  return -1;
+}
+
+TEST(Sampler, InIntegersTheSameIsDrawn) {
+  std::mt19937 random(2);
+  for (int round = 0; round < 300; ++round) {
+    const int32_t vocab = std::vector{1, 2, 50, 1000}[round % 4];
+    std::normal_distribution<float> normal(0, std::vector{1.0f, 4.0f, 100.0f}[random() % 3]);
+    std::vector<float> logits(static_cast<size_t>(vocab));
+    for (float& x : logits) x = round % 3 == 0 ? std::round(normal(random)) : normal(random);  // ties
+    SamplingParams params{.temperature = std::vector{1.0, 0.7, 5.0, 1e-5, 1e30}[random() % 5]};
+    if (random() % 2 == 0) params.top_k = std::vector{1, 2, 20, 100000}[random() % 4];
+    if (random() % 2 == 0) params.top_p = std::vector{1e-300, 0.1, 0.5, 0.9, 1 - 1e-12}[random() % 5];
+    if (random() % 3 == 0) params.min_p = std::vector{1e-6, 0.05, 1.0}[random() % 3];
+    Sampler sampler(vocab);
+    for (int i = 0; i < 5; ++i) {
+      const double uniform = uniform_draw(static_cast<uint64_t>(round), i);
+      EXPECT_EQ(drawn_in_integers(logits, params, uniform), sampler.sample(logits, params, {}, uniform))
+          << "vocabulary " << vocab << ", temperature " << params.temperature << ", top_k " << params.top_k
+          << ", top_p " << params.top_p << ", min_p " << params.min_p << ", uniform " << uniform;
+    }
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/draw_rule.h"
+
 namespace trimeter {
 
 // Its scales by token and by row, and by block, are of compute capability 9.0, rows of values of 16 bytes, and so are
@@ -14,8 +16,13 @@ int64_t gpu_lt_fp8_tokens(int64_t n, int64_t k, bool by_block, int compute_capab
 // Partial results of rows that decode, (head_dim + 2) f32 for each head and split of a context; a prompt's rows have
 // none.
 int64_t gpu_attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim) {
-  constexpr int64_t kMostSplits = 64;
-  return n_heads * std::min(kGpuAttentionCtas + n_seqs, kMostSplits * n_seqs) * (head_dim + 2) * int64_t{sizeof(float)};
+  return n_heads * std::min(kGpuAttentionCtas + n_seqs, kGpuMostSplits * n_seqs) * (head_dim + 2) *
+         int64_t{sizeof(float)};
+}
+
+int64_t gpu_draw_bytes(int64_t n_seqs, int64_t vocab) {
+  const int64_t of_row = sizeof(DrawRow) + sizeof(LogprobRow) + (kMostDrawLogprobs + 1) * sizeof(DrawLogprob);
+  return n_seqs * (of_row + draw_seen_words(vocab) * int64_t{sizeof(uint32_t)});
 }
 
 }  // namespace trimeter

@@ -15,7 +15,14 @@ inline constexpr int64_t kGpuFp8StreamTokens = 32;
 
 // Thread blocks that splits of a context are made for: 4 on each of 132 multiprocessors.
 inline constexpr int64_t kGpuAttentionCtas = 528;
+inline constexpr int64_t kGpuMostSplits = 64;
+// Fewer tokens of a split would take less time than merging it does.
+inline constexpr int64_t kGpuLeastSplitTokens = 256;
 // attention: of a step of at most n_seqs sequences.
 int64_t gpu_attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim);
+
+// Of the tokens that a step draws for at most n_seqs rows, of kernels/draw_rule.h: DrawRow and LogprobRow of each, then
+// the bits of penalised tokens, then the logprobs.
+int64_t gpu_draw_bytes(int64_t n_seqs, int64_t vocab);
 
 }  // namespace trimeter

@@ -25,10 +25,9 @@ bool has_kernel(const SchemeInfo& scheme) {
 
 std::string gpu_refuses(const SchemeInfo& scheme, int compute_capability) {
   if (compute_capability < kLeastCapability || compute_capability > kMostCapability)
-    return fmt::format("there are kernels for compute capability {} to {}, the card has {}",
-                       capability_text(kLeastCapability), capability_text(kMostCapability),
-                       capability_text(compute_capability));
-  if (!has_kernel(scheme)) return fmt::format("there is no CUDA kernel of {}", scheme.name);
+    return fmt::format("wanted a card of compute capability {} to {}, got {}", capability_text(kLeastCapability),
+                       capability_text(kMostCapability), capability_text(compute_capability));
+  if (!has_kernel(scheme)) return fmt::format("no CUDA kernel for {}", scheme.name);
   return "";
 }
 
@@ -37,7 +36,7 @@ std::string gpu_refuses(const SchemeInfo& scheme, MatShape shape, int compute_ca
   if (std::string reason = gpu_refuses(scheme, compute_capability); !reason.empty()) return reason;
   const auto row_bytes = static_cast<int64_t>(static_cast<double>(shape.in) * scheme.bits_per_weight / 8);
   if (row_bytes % 16 != 0)
-    return fmt::format("in = {}: rows of {} bytes do not begin at multiples of 16", shape.in, row_bytes);
+    return fmt::format("in = {}: wanted rows of a multiple of 16 bytes, got {}", shape.in, row_bytes);
   return "";
 }
 
@@ -88,8 +87,9 @@ KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capabi
         "the weight is read for every {} tokens: cuBLASLt has no fp8 kernel of {} x {} in compute capability {}",
         kGpuFp8StreamTokens, shape.out, shape.in, capability_text(compute_capability));
   if (tokens > 1)
-    plan.reason = fmt::format("the weight is read for every {} of tokens that are no multiple of {}: cuBLASLt's kernel",
-                              kGpuFp8StreamTokens, tokens);
+    plan.reason = fmt::format(
+        "the weight is read for every {} tokens where they are no multiple of {}: cuBLASLt has no fp8 kernel for such",
+        kGpuFp8StreamTokens, tokens);
   return plan;
 }
 

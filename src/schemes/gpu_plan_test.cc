@@ -36,8 +36,9 @@ TEST(GpuPlan, SaysWhereFp8HasTheKernelOfFewTokensAlone) {
   EXPECT_EQ(of_shape("fp8_e4m3", {4100, 1024}, 90),
             "the weight is read for every 32 tokens: cuBLASLt has no fp8 kernel of 4100 x 1024 in compute capability "
             "9.0");
-  EXPECT_EQ(of_shape("fp8_e4m3_block128", {4096, 1024}, 90),
-            "the weight is read for every 32 of tokens that are no multiple of 4: cuBLASLt's kernel");
+  EXPECT_EQ(
+      of_shape("fp8_e4m3_block128", {4096, 1024}, 90),
+      "the weight is read for every 32 tokens where they are no multiple of 4: cuBLASLt has no fp8 kernel for such");
   EXPECT_NE(of_shape("fp8_e4m3_block128", {4096, 1024}, 89), "");
   EXPECT_EQ(of_shape("fp8_e4m3", {4100, 1024}, 80), "no fp8 units in compute capability 8.0: weight-only");
   EXPECT_EQ(of_shape("int8", {4100, 1024}, 90), "");
@@ -53,12 +54,13 @@ TEST(GpuPlan, OnACpuItIsTheSchemesOwn) {
 }
 
 TEST(GpuPlan, RefusesByNameWhatHasNoKernel) {
-  EXPECT_EQ(gpu_refuses(scheme("ggml_q4_k").info(), 90), "there is no CUDA kernel of ggml_q4_k");
+  EXPECT_EQ(gpu_refuses(scheme("ggml_q4_k").info(), 90), "no CUDA kernel for ggml_q4_k");
   const StackedPart parts[] = {{&scheme("bf16"), 16}, {&scheme("int4_g128"), 16}};
   EXPECT_NE(gpu_refuses(stacked_scheme(parts).info(), 90), "");
-  EXPECT_NE(gpu_refuses(scheme("bf16").info(), 75).find("8.0 to 9.0, the card has 7.5"), std::string::npos);
+  EXPECT_NE(gpu_refuses(scheme("bf16").info(), 75).find("8.0 to 9.0, got 7.5"), std::string::npos);
   EXPECT_NE(gpu_refuses(scheme("bf16").info(), 100), "");
-  EXPECT_NE(gpu_refuses(scheme("fp8_e4m3").info(), {64, 24}, 90).find("24 bytes"), std::string::npos);
+  EXPECT_NE(gpu_refuses(scheme("fp8_e4m3").info(), {64, 24}, 90).find("a multiple of 16 bytes, got 24"),
+            std::string::npos);
   EXPECT_EQ(gpu_refuses(scheme("bf16").info(), {64, 24}, 90), "");
   EXPECT_THROW(plan("ggml_q4_k", 90), Error);
 }

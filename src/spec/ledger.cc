@@ -135,6 +135,7 @@ GpuScratch gpu_scratch(const ModelSpec& model, const Format& format, const Engin
   scratch.projection = aligned(n * widest_out * kF32Bytes);
   scratch.logits = aligned(s * model.vocab_size * kF32Bytes);
   scratch.inputs = aligned((3 * n + 3 * s + 1) * int64_t{sizeof(int32_t)});
+  scratch.draws = aligned(gpu_draw_bytes(s, model.vocab_size));
   return scratch;
 }
 

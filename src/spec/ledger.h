@@ -66,7 +66,10 @@ struct GpuScratch {
   int64_t logits = 0;      // f32 [s, vocab]
   int64_t workspace = 0;   // of attention's partial results and of products, one at a time
   int64_t inputs = 0;  // int32: token, position and sequence of each row; first row, logit row, token of each sequence
-  int64_t total() const { return residual + attention + projection + values + scales + logits + workspace + inputs; }
+  int64_t draws = 0;   // gpu_draw_bytes()
+  int64_t total() const {
+    return residual + attention + projection + values + scales + logits + workspace + inputs + draws;
+  }
 };
 GpuScratch gpu_scratch(const ModelSpec& model, const Format& format, const EngineLimits& limits,
                        int compute_capability);

@@ -73,6 +73,7 @@ DeviceArena::~DeviceArena() {
 }
 
 DeviceBuffer DeviceArena::take(int64_t bytes, const char* what) {
+  TM_CHECK(bytes >= 0, "{} of {} bytes", what, bytes);
   if (bytes == 0 || bytes > size_ - at_) return DeviceBuffer(bytes, what);
   DeviceBuffer part;
   part.data_ = data_ + at_;

@@ -3,7 +3,6 @@
 
 #include "kernels/cuda/attention_args.cuh"
 #include "kernels/cuda/launch.h"
-#include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
 namespace {
@@ -94,8 +93,8 @@ AttentionArgs args_of(const float* qkv, int64_t n_heads, const StepView& step, c
   args.n_heads = static_cast<int>(n_heads);
   args.group = static_cast<int>(n_heads / n_kv_heads);
   args.scale = kLog2E / std::sqrt(static_cast<float>(head_dim));
-  args.n_splits =
-      static_cast<int>(std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, 64)), 1, kMostSplits));
+  args.n_splits = static_cast<int>(
+      std::clamp<int64_t>(std::min(wanted, ceil_div(step.max_context, kGpuLeastSplitTokens)), 1, kMostSplits));
   if (step.n_seqs * n_kv_heads * ceil_div(args.group, kDecodeHeads) * 4 > kGpuMatmulCounterBytes) args.n_splits = 1;
   args.partial_out = static_cast<float*>(room.partials);
   args.partial_stats = args.partial_out + step.n_seqs * n_heads * args.n_splits * head_dim;

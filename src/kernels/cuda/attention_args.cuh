@@ -1,6 +1,7 @@
 // What the attention kernels share.
 #pragma once
 #include "kernels/cuda/kv_access.cuh"
+#include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
 
@@ -34,7 +35,7 @@ __device__ __forceinline__ int rows_of(const StepView& step, int seq) {
 
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-inline constexpr int kMostSplits = 64;
+inline constexpr int kMostSplits = static_cast<int>(kGpuMostSplits);
 inline constexpr int kDecodeHeads = 8;  // query heads of a CTA of the decode kernel
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream);
 void launch_prefill(const AttentionArgs& args, DType dtype, cudaStream_t stream);

@@ -175,10 +175,9 @@ struct Warp {
   }
 };
 
-// Of 256 tokens at least: four tiles for each warp take less time than merging does.
 template <class C>
 __device__ __forceinline__ int tiles_of_split(int n_tiles, int n_splits) {
-  return max(256 / C::kTile, (n_tiles + n_splits - 1) / n_splits);
+  return max(static_cast<int>(kGpuLeastSplitTokens) / C::kTile, (n_tiles + n_splits - 1) / n_splits);
 }
 
 // Heads of the new token by warp: q's, rotated, to `queries`; with_kv: K and V to the cache and to `fresh`, K's row,
@@ -273,7 +272,7 @@ __device__ __forceinline__ void make(const AttentionArgs& args, int64_t at, floa
     static_cast<float*>(args.made)[at] = value;
 }
 
-// All splits of a CTA's heads: those that have a head's head_dim / 4 lanes read its maxima and sums together.
+// All splits of a CTA's heads: a head has head_dim / 4 lanes, which read its maxima and sums together.
 template <int kHeadDim>
 __device__ void merge_splits(const AttentionArgs& args, int seq, int64_t row, int first_head, int n_heads, int used) {
   constexpr int kLanes = kHeadDim / 4, kRounds = kMostSplits / kLanes, kAtOnce = 32 * kWarps / kLanes;

@@ -98,15 +98,21 @@ Plan make_plan(const DeviceMatrix& w, const DeviceInput& x, int64_t ldy) {
   return plan;
 }
 
-}  // namespace
-
-bool lt_matmul(const DeviceMatrix& w, const DeviceInput& x, bool accumulate, float* y, int64_t ldy, int32_t* integers,
-               void* workspace, cudaStream_t stream) {
+const Plan& plan_of(const DeviceMatrix& w, const DeviceInput& x, int64_t ldy) {
   static std::map<Key, Plan> plans;  // descriptors live as long as the process
   const Key key{static_cast<int64_t>(w.form), w.scale_form == ScaleForm::kBlock128, w.n, w.k, x.n_tokens, ldy};
   auto it = plans.find(key);
   if (it == plans.end()) it = plans.emplace(key, make_plan(w, x, ldy)).first;
-  const Plan& plan = it->second;
+  return it->second;
+}
+
+}  // namespace
+
+bool lt_multiplies(const DeviceMatrix& w, const DeviceInput& x) { return plan_of(w, x, w.n).found; }
+
+bool lt_matmul(const DeviceMatrix& w, const DeviceInput& x, bool accumulate, float* y, int64_t ldy, int32_t* integers,
+               void* workspace, cudaStream_t stream) {
+  const Plan& plan = plan_of(w, x, ldy);
   if (!plan.found) return false;
   if (w.form == WeightForm::kE4M3) {
     set(plan.operation, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, w.scales);

@@ -12,4 +12,7 @@ inline constexpr int64_t kLtWorkspaceBytes = 32 << 20;
 bool lt_matmul(const DeviceMatrix& w, const DeviceInput& x, bool accumulate, float* y, int64_t ldy, int32_t* integers,
                void* workspace, cudaStream_t stream);
 
+// Whether it has one for x.n_tokens; of `x` the form and, for e4m3, any device pointer as scales.
+bool lt_multiplies(const DeviceMatrix& w, const DeviceInput& x);
+
 }  // namespace trimeter::cuda

@@ -70,7 +70,7 @@ struct Product {
   cudaStream_t stream;
 
   void integers() const;
-  void floats();
+  bool floats();  // false: cuBLASLt has no algorithm
   void widened();
 };
 
@@ -97,7 +97,7 @@ void Product::integers() const {
   }
 }
 
-void Product::floats() {
+bool Product::floats() {
   DeviceMatrix scaled = w;
   DeviceInput input = x;
   char* at = room + kLtWorkspaceBytes;
@@ -105,11 +105,12 @@ void Product::floats() {
     scaled.scales = filled(at, w.n, static_cast<const float*>(w.scales), 0, stream);
   if (x.form == InputForm::kE4M3Static)
     input.scales = const_cast<float*>(filled(at, x.n_tokens, nullptr, x.static_scale, stream));
-  if (!lt_matmul(scaled, input, accumulate, y, ldy, nullptr, room, stream)) unsupported("this shape in cuBLASLt");
+  if (!lt_matmul(scaled, input, accumulate, y, ldy, nullptr, room, stream)) return false;
   if (bias != nullptr) {
     add_bias_kernel<<<by_token(w.n, x.n_tokens), kThreads, 0, stream>>>(bias, w.n, y, ldy);
     check_launch("add_bias");
   }
+  return true;
 }
 
 void Product::widened() {
@@ -124,7 +125,7 @@ void Product::widened() {
     piece.k = w.k;
     piece.values = rows;
     Product part{piece, x, bias != nullptr ? bias + first : nullptr, accumulate, y + first, ldy, room, stream};
-    part.floats();
+    if (!part.floats()) unsupported("this shape in cuBLASLt");
   }
 }
 
@@ -151,6 +152,15 @@ MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens) {
     if (tokens == 0 || n_tokens % tokens != 0) return MatmulKernel::kStream;
   }
   return kernel_of_many(w.form);
+}
+
+bool has_algorithm(const DeviceMatrix& w, int64_t n_tokens) {
+  if (plan_matmul(w, n_tokens) != MatmulKernel::kLt) return true;
+  DeviceInput x;
+  x.n_tokens = n_tokens;
+  x.in = w.k;
+  x.scales = const_cast<float*>(static_cast<const float*>(w.scales));
+  return lt_multiplies(w, x);
 }
 
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {
@@ -183,7 +193,9 @@ void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool
       return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
     case MatmulKernel::kLt:
       if (w.form == WeightForm::kI8) return product.integers();
-      return product.floats();
+      if (product.floats()) return;
+      if (w.form != WeightForm::kE4M3) unsupported("this shape in cuBLASLt");
+      return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
     case MatmulKernel::kWidenLt:
       return product.widened();
   }

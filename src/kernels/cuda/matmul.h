@@ -57,6 +57,11 @@ enum class MatmulKernel { kInt4, kStream, kLt, kWidenLt };
 // On the current card.
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 
+// Whether cuBLASLt, where plan_matmul() names it, has an algorithm for this many tokens on this card, which is for its
+// heuristic to say. Where it has none, matmul() streams e4m3, kGpuFp8StreamTokens at a time, and throws for other
+// forms.
+bool has_algorithm(const DeviceMatrix& w, int64_t n_tokens);
+
 // The workspace is shared by all products of a stream. Its first kMatmulCounterBytes must be zero before the first
 // product; each leaves them zero.
 inline constexpr int64_t kMatmulCounterBytes = 64 << 10;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "kernels/draw_rule.h"
 #include "kernels/kv_layout.h"
 #include "tensor/dtype.h"
 
@@ -80,5 +81,13 @@ void rope_attention_prepare(float* qkv, int64_t n_heads, const float* cos, const
 
 // The largest of each row, the lowest token among equals; -1 where a logit is not finite.
 void argmax(const float* logits, int64_t n_rows, int64_t vocab, int32_t* tokens, cudaStream_t stream);
+// tokens[rows[i].row] as rows[i] says, of logits [.., vocab]; -1 where a logit, as it is or penalised, is not finite.
+// seen: bits of draw_seen_words(vocab) words a row.
+void draw(const float* logits, int64_t vocab, const DrawRow* rows, int64_t n_rows, const uint32_t* seen,
+          int32_t* tokens, cudaStream_t stream);
+// out: [n_rows][kMostDrawLogprobs + 1]: of tokens[rows[i].row], then of the rows[i].n most likely, the lowest token
+// first among equals. A row with a logit that is not finite is left as it is.
+void draw_logprobs(const float* logits, int64_t vocab, const LogprobRow* rows, int64_t n_rows, const int32_t* tokens,
+                   DrawLogprob* out, cudaStream_t stream);
 
 }  // namespace trimeter::cuda

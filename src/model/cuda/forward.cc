@@ -43,7 +43,8 @@ CudaForward::CudaForward(const DeviceWeights& weights, const EngineLimits& limit
       scratch_(sizes_.total(), "activations"),
       table_stride_(ceil_div(limits.max_model_len, limits.block_size)),
       host_inputs_(sizes_.inputs, "inputs of a step"),
-      host_tables_(tables_.size(), "block tables") {
+      host_tables_(tables_.size(), "block tables"),
+      host_draw_room_(sizes_.draws, "draws") {
   const RopeTable rope(spec_, limits.max_model_len);
   to_device(rope.cos(0), rope_.data(), rope_.size(), stream_);
   cos_ = rope_.as<float>();
@@ -58,6 +59,9 @@ CudaForward::CudaForward(const DeviceWeights& weights, const EngineLimits& limit
   workspace_ = take<std::byte>(at, sizes_.workspace);
   device_ = batch_in(take<int32_t>(at, sizes_.inputs));
   host_ = batch_in(host_inputs_.as<int32_t>());
+  device_draws_ = draws_in(take<std::byte>(at, sizes_.draws));
+  host_draws_ = draws_in(host_draw_room_.data());
+  rows_of_logits_.reserve(static_cast<size_t>(limits_.max_num_seqs));
   std::memset(host_tables_.data(), 0, static_cast<size_t>(host_tables_.size()));
   TM_CUDA_CHECK(cudaMemsetAsync(tables_.data(), 0, static_cast<size_t>(tables_.size()), stream_.get()));
   TM_CUDA_CHECK(cudaMemsetAsync(workspace_, 0, kGpuMatmulCounterBytes, stream_.get()));
@@ -67,6 +71,16 @@ CudaForward::CudaForward(const DeviceWeights& weights, const EngineLimits& limit
 CudaForward::Batch CudaForward::batch_in(int32_t* inputs) const {
   const int64_t n = limits_.max_num_batched_tokens, s = limits_.max_num_seqs;
   return {inputs, inputs + n, inputs + 2 * n, inputs + 3 * n, inputs + 3 * n + s + 1, inputs + 3 * n + 2 * s + 1};
+}
+
+CudaForward::Draws CudaForward::draws_in(std::byte* room) const {
+  const int64_t s = limits_.max_num_seqs;
+  Draws draws{};
+  draws.rows = take<DrawRow>(room, s * static_cast<int64_t>(sizeof(DrawRow)));
+  draws.logprob_rows = take<LogprobRow>(room, s * static_cast<int64_t>(sizeof(LogprobRow)));
+  draws.logprobs = take<DrawLogprob>(room, s * (kMostDrawLogprobs + 1) * static_cast<int64_t>(sizeof(DrawLogprob)));
+  draws.seen = take<uint32_t>(room, s * draw_seen_words(spec_.vocab_size) * static_cast<int64_t>(sizeof(uint32_t)));
+  return draws;
 }
 
 bool CudaForward::is_decode(const StepBatch& batch) const {
@@ -145,6 +159,7 @@ void CudaForward::run(const StepBatch& batch, const KvView& kv) {
   for (const int32_t token : batch.tokens)
     TM_CHECK(token >= 0 && token < spec_.vocab_size, "token {} of {}", token, spec_.vocab_size);
   n_rows_ = n_rows;
+  rows_of_logits_.clear();
   logits_of_all_rows_ = is_decode(batch);
   if (logits_of_all_rows_) {
     const std::vector<int64_t> sizes = graph_sizes(limits_);
@@ -256,39 +271,85 @@ void CudaForward::record_graphs(const KvView& kv) {
   graph_bytes_ += before - device_memory().free_bytes;
 }
 
+// Again what is there already costs nothing: some of the rows whose tokens were drawn may be asked for, too.
 void CudaForward::have_logits(std::span<const int32_t> rows) {
   TM_CHECK(static_cast<int64_t>(rows.size()) <= limits_.max_num_seqs, "logits of {} rows, at most {}", rows.size(),
            limits_.max_num_seqs);
   for (const int32_t row : rows) TM_CHECK(row >= 0 && row < n_rows_, "logits of row {} of {}", row, n_rows_);
-  if (logits_of_all_rows_) return;
+  if (logits_of_all_rows_ || std::ranges::all_of(rows, [&](int32_t row) { return logit_row(row) >= 0; })) return;
   uploaded_.synchronize();
+  rows_of_logits_.assign(rows.begin(), rows.end());
   std::ranges::copy(rows, host_.logit_rows);
   to_device(host_.logit_rows, device_.logit_rows, static_cast<int64_t>(rows.size_bytes()), stream_);
   uploaded_.record(stream_);
   enqueue_logits(device_.logit_rows, static_cast<int64_t>(rows.size()));
 }
 
+int64_t CudaForward::logit_row(int32_t row) const {
+  if (logits_of_all_rows_) return row;
+  const auto at = std::ranges::lower_bound(rows_of_logits_, row);
+  return at != rows_of_logits_.end() && *at == row ? at - rows_of_logits_.begin() : -1;
+}
+
 std::span<const float> CudaForward::logits(std::span<const int32_t> rows) {
   const int64_t row_bytes = spec_.vocab_size * static_cast<int64_t>(sizeof(float));
   if (host_logits_.size() == 0) host_logits_ = PinnedBuffer(limits_.max_num_seqs * row_bytes, "logits");
   have_logits(rows);
-  if (logits_of_all_rows_)
-    for (size_t i = 0; i < rows.size(); ++i)
-      to_host(logits_ + rows[i] * spec_.vocab_size, host_logits_.data() + static_cast<int64_t>(i) * row_bytes,
-              row_bytes, stream_);
-  else
+  if (std::ranges::equal(rows, rows_of_logits_))
     to_host(logits_, host_logits_.data(), static_cast<int64_t>(rows.size()) * row_bytes, stream_);
+  else
+    for (size_t i = 0; i < rows.size(); ++i)
+      to_host(logits_ + logit_row(rows[i]) * spec_.vocab_size,
+              host_logits_.data() + static_cast<int64_t>(i) * row_bytes, row_bytes, stream_);
   stream_.synchronize();
   return {host_logits_.as<float>(), rows.size() * static_cast<size_t>(spec_.vocab_size)};
 }
 
-std::span<const int32_t> CudaForward::largest(std::span<const int32_t> rows) {
+// Where the largest of each row lies already. The last draw() has waited for its copies, so that the host's side may be
+// filled.
+void CudaForward::enqueue_draws(std::span<const int32_t> rows, std::span<const RowDraw> draws) {
+  const int64_t vocab = spec_.vocab_size, n_words = draw_seen_words(vocab);
+  int64_t n_draws = 0, n_seen = 0, n_logprobs = 0;
+  for (size_t i = 0; i < draws.size(); ++i) {
+    const auto row = static_cast<int32_t>(logit_row(rows[i]));
+    DrawRow draw = draws[i].parameters;
+    draw.row = row;
+    draw.seen = -1;
+    if (draw.penalty != 1) {
+      uint32_t* bits = host_draws_.seen + n_seen * n_words;
+      std::fill_n(bits, n_words, 0u);
+      for (const int32_t token : draws[i].penalised) bits[token / 32] |= 1u << (token % 32);
+      draw.seen = static_cast<int32_t>(n_seen++);
+    }
+    if (draw.temperature > 0 || draw.penalty != 1) host_draws_.rows[n_draws++] = draw;
+    if (draws[i].n_logprobs >= 0) host_draws_.logprob_rows[n_logprobs++] = {row, draws[i].n_logprobs};
+  }
+  const auto upload_of = [&](auto* from, auto* to, int64_t n) {
+    if (n > 0) to_device(from, to, n * static_cast<int64_t>(sizeof *from), stream_);
+  };
+  upload_of(host_draws_.rows, device_draws_.rows, n_draws);
+  upload_of(host_draws_.seen, device_draws_.seen, n_seen * n_words);
+  upload_of(host_draws_.logprob_rows, device_draws_.logprob_rows, n_logprobs);
+  if (n_draws > 0)
+    cuda::draw(logits_, vocab, device_draws_.rows, n_draws, device_draws_.seen, device_.largest, stream_.get());
+  if (n_logprobs > 0) {
+    draw_logprobs(logits_, vocab, device_draws_.logprob_rows, n_logprobs, device_.largest, device_draws_.logprobs,
+                  stream_.get());
+    to_host(device_draws_.logprobs, host_draws_.logprobs,
+            n_logprobs * (kMostDrawLogprobs + 1) * static_cast<int64_t>(sizeof(DrawLogprob)), stream_);
+  }
+}
+
+std::span<const int32_t> CudaForward::draw(std::span<const int32_t> rows, std::span<const RowDraw> draws) {
+  TM_CHECK(draws.empty() || draws.size() == rows.size(), "{} draws from {} rows", draws.size(), rows.size());
   have_logits(rows);
-  const int64_t n = logits_of_all_rows_ ? n_rows_ : static_cast<int64_t>(rows.size());
+  enqueue_draws(rows, draws);
+  const auto n = logits_of_all_rows_ ? n_rows_ : std::ssize(rows_of_logits_);
   to_host(device_.largest, host_.largest, n * static_cast<int64_t>(sizeof(int32_t)), stream_);
   stream_.synchronize();
-  if (logits_of_all_rows_)  // in place: rows ascend, so that none is overwritten before it is read
-    for (size_t i = 0; i < rows.size(); ++i) host_.largest[i] = host_.largest[rows[i]];
+  if (logits_of_all_rows_ || !std::ranges::equal(rows, rows_of_logits_))
+    // In place: rows ascend, so that none is overwritten before it is read.
+    for (size_t i = 0; i < rows.size(); ++i) host_.largest[i] = host_.largest[logit_row(rows[i])];
   return {host_.largest, rows.size()};
 }
 

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "kernels/cuda/matmul.h"
+#include "kernels/gpu_scratch.h"
 #include "schemes/dense.h"
 #include "schemes/gpu_plan.h"
 #include "schemes/integer_scheme.h"
@@ -63,6 +66,7 @@ class Linear final : public DeviceLinear {
       upload_codes(weight);
     upload_scales(weight);
     TM_CUDA_CHECK(cudaStreamSynchronize(stream_));
+    check_algorithm();
   }
 
   MatShape shape() const override { return shape_; }
@@ -78,19 +82,34 @@ class Linear final : public DeviceLinear {
 
   void multiply(const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy, void* workspace,
                 int64_t workspace_bytes, cudaStream_t stream) const override {
-    const DeviceMatrix matrix{.form = forms_.weight,
-                              .scale_form = scale_form_,
-                              .n = shape_.out,
-                              .k = shape_.in,
-                              .values = values_.data(),
-                              .scales = scales_.data(),
-                              .zeros = zeros_.data(),
-                              .scale_dtype = scale_dtype_,
-                              .group = info_.group_size > 0 ? info_.group_size : shape_.in};
-    matmul(matrix, x, bias, accumulate, y, ldy, workspace, workspace_bytes, stream);
+    matmul(matrix(), x, bias, accumulate, y, ldy, workspace, workspace_bytes, stream);
   }
 
  private:
+  DeviceMatrix matrix() const {
+    return {.form = forms_.weight,
+            .scale_form = scale_form_,
+            .n = shape_.out,
+            .k = shape_.in,
+            .values = values_.data(),
+            .scales = scales_.data(),
+            .zeros = zeros_.data(),
+            .scale_dtype = scale_dtype_,
+            .group = info_.group_size > 0 ? info_.group_size : shape_.in};
+  }
+  // Before a step needs it; each shape is told of once.
+  void check_algorithm() const {
+    constexpr int64_t kManyTokens = 128;
+    if (has_algorithm(matrix(), kManyTokens)) return;
+    if (forms_.weight != WeightForm::kE4M3)
+      throw Error(Errc::kUnsupported, "{}: wanted a cuBLASLt kernel of {} x {}, got none", info_.name, shape_.out,
+                  shape_.in);
+    static std::set<std::pair<int64_t, int64_t>> told;
+    if (told.emplace(shape_.out, shape_.in).second)
+      TM_WARN("{}: the weight is read for every {} tokens: this card's cuBLASLt has no fp8 kernel of {} x {}",
+              info_.name, kGpuFp8StreamTokens, shape_.out, shape_.in);
+  }
+
   void copy(const void* from, int64_t bytes, std::byte* to) {
     TM_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyHostToDevice, stream_));
   }
