@@ -4,6 +4,7 @@
 #include <string>
 
 #include "check_attention.cuh"
+#include "check_draw.cuh"
 #include "check_matmul.cuh"
 #include "check_ops.cuh"
 
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
   check_norm_and_silu(3, 896);
   if (!small) check_norm_and_silu(2, 14336);
   check_argmax_and_embed();
+  check_draws();
   check_attentions();
   check_matmuls();
   std::printf("%d checks, %d failed\n", n_checks, n_failures);

@@ -1,6 +1,6 @@
 // Times the CUDA kernels at Llama-3 8B and 70B shapes. Each figure is the median over rounds, in which the variants
 // take turns, of a graph of launches that read weights (or caches) from all over an area far larger than the L2 cache.
-// Usage: time [matmul | attention | large | all]
+// Usage: time [matmul | attention | draw | large | all]
 #include <cublasLt.h>
 
 #include <algorithm>
@@ -140,6 +140,7 @@ struct Bench {
   void matmuls();
   void large();
   void attentions();
+  void draws();
   void elementwise();
 };
 
@@ -370,6 +371,71 @@ void Bench::attentions() {
   }
 }
 
+// Logits of one token in 4096 around 14, all others around 0, or of all around 0.
+__global__ void fill_logits_kernel(float* logits, int64_t n, bool peaked) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n;
+       i += int64_t{gridDim.x} * blockDim.x)
+    logits[i] = (peaked ? 2 : 1) * random_normal(3, i) + (peaked && random_bits(4, i) % 4096 == 0 ? 14.0f : 0.0f);
+}
+
+void Bench::draws() {
+  constexpr int64_t kVocab = 151936, kMostRows = 256;
+  struct Kind {
+    const char* name;
+    double temperature;
+    int32_t top_k;
+    double top_p, min_p;
+    float penalty;
+  };
+  constexpr Kind kKinds[] = {{"temperature", 0.8, 0, 1, 0, 1},   {"top_k 50", 0.8, 50, 1, 0, 1},
+                             {"top_p 0.9", 0.8, 0, 0.9, 0, 1},   {"top_k 50, top_p 0.9", 0.8, 50, 0.9, 0, 1},
+                             {"min_p 0.05", 0.8, 0, 1, 0.05, 1}, {"penalty, greedy", 0, 0, 1, 0, 1.2f}};
+  area_kind = -1;
+  float* logits = reinterpret_cast<float*>(area.get());
+  const Device<uint32_t> seen(kMostRows * draw_seen_words(kVocab), 0);
+  const Device<int32_t> tokens(kMostRows, 0);
+  const Device<DrawLogprob> logprobs(kMostRows * (kMostDrawLogprobs + 1));
+  for (const bool peaked : {true, false}) {
+    fill_logits_kernel<<<2048, 256, 0, stream>>>(logits, kMostRows * kVocab, peaked);
+    for (const int64_t m : {1, 64, 256}) {
+      // Other rows each time, as far as there are any.
+      const auto rows_at = [&](int i) { return logits + i % (kMostRows / m) * m * kVocab; };
+      std::vector<Device<DrawRow>> rows;
+      for (const Kind& kind : kKinds) {
+        std::vector<DrawRow> of_kind(m);
+        for (int64_t r = 0; r < m; r++)
+          of_kind[r] = {.temperature = kind.temperature,
+                        .top_p = kind.top_p,
+                        .min_p = kind.min_p,
+                        .uniform = static_cast<double>(random_bits(5, r) >> 11) * 0x1p-53,
+                        .penalty = kind.penalty,
+                        .top_k = kind.top_k,
+                        .row = static_cast<int32_t>(r),
+                        .seen = kind.penalty != 1 ? static_cast<int32_t>(r) : -1};
+        rows.emplace_back(of_kind);
+      }
+      std::vector<LogprobRow> asked(m);
+      for (int64_t r = 0; r < m; r++) asked[r] = {static_cast<int32_t>(r), kMostDrawLogprobs};
+      const Device<LogprobRow> device_asked(asked);
+      std::vector<Timed> timed;
+      timed.emplace_back(20, [&](int i) { argmax(rows_at(i), m, kVocab, tokens.get(), stream); });
+      for (const Device<DrawRow>& of_kind : rows)
+        timed.emplace_back(
+            20, [&](int i) { draw(rows_at(i), kVocab, of_kind.get(), m, seen.get(), tokens.get(), stream); });
+      timed.emplace_back(20, [&](int i) {
+        draw_logprobs(rows_at(i), kVocab, device_asked.get(), m, tokens.get(), logprobs.get(), stream);
+      });
+      run(timed);
+      std::printf("draw %-6s %3d x %d | argmax %.1f us", peaked ? "peaked" : "flat", static_cast<int>(m),
+                  static_cast<int>(kVocab), timed[0].median() * 1e6);
+      for (size_t i = 0; i < std::size(kKinds); i++)
+        std::printf(" | %s %.1f us", kKinds[i].name, timed[i + 1].median() * 1e6);
+      std::printf(" | %d logprobs %.1f us\n", kMostDrawLogprobs, timed.back().median() * 1e6);
+      std::fflush(stdout);
+    }
+  }
+}
+
 void Bench::elementwise() {
   for (const int64_t m : {1, 16, 256, 4096}) {
     const int64_t hidden = 4096, wide = 14336;
@@ -411,6 +477,7 @@ int main(int argc, char** argv) {
   if (what == "matmul" || what == "all") bench.matmuls();
   if (what == "large" || what == "all") bench.large();
   if (what == "attention" || what == "all") bench.attentions();
+  if (what == "draw" || what == "all") bench.draws();
   if (what == "all") bench.elementwise();
   CHECK_CUDA(cudaStreamSynchronize(stream));
   return 0;

@@ -99,7 +99,7 @@ struct Row {
   // visit(logit, token), each token once.
   template <class Visit>
   __device__ void for_each(Visit&& visit) const {
-#pragma unroll 4
+#pragma unroll 1  // more would spill
     for (int token = slice.begin + static_cast<int>(threadIdx.x); token < slice.end; token += kThreads)
       visit(slice.at(token), token);
   }
@@ -254,11 +254,14 @@ __device__ bool Row::find_cut(uint64_t wanted, float from, uint64_t& cut) {
     uint64_t values[kEach] = {};
     for (int part = 0; part < team.n_parts; part++)
 #pragma unroll
-      for (int j = 0; j < kEach; j++) {
+      for (int j = 0; j < kEach; j += 4) {
         const int bin = static_cast<int>(threadIdx.x) * kEach + j;
-        values[j] += kByWeight
-                         ? static_cast<uint64_t>(team.of(room.high, part)[bin]) << 32 | team.of(room.low, part)[bin]
-                         : team.of(room.count, part)[bin];
+        const uint4 low = *reinterpret_cast<const uint4*>(team.of(kByWeight ? room.low : room.count, part) + bin);
+        const uint4 high = kByWeight ? *reinterpret_cast<const uint4*>(team.of(room.high, part) + bin) : uint4{};
+        values[j] += static_cast<uint64_t>(high.x) << 32 | low.x;
+        values[j + 1] += static_cast<uint64_t>(high.y) << 32 | low.y;
+        values[j + 2] += static_cast<uint64_t>(high.z) << 32 | low.z;
+        values[j + 3] += static_cast<uint64_t>(high.w) << 32 | low.w;
       }
     find_first(values, wanted);
     const int bin = room.found;

@@ -9,6 +9,7 @@
 #include "base/cuda/needs_gpu.h"
 #include "base/log.h"
 #include "engine/engine.h"
+#include "kernels/draw_rule.h"
 #include "lab/evaluation_set.h"
 #include "lab/subject.h"
 #include "meters/quality.h"
@@ -108,6 +109,64 @@ TEST_F(CardAgainstCpu, GreedyTokensInFp32AreTheSameUpToATie) {
   }
   std::printf("[ fp32 ] %zu of %zu outputs of 64 tokens are the same to the end\n", n_same, want.size());
   EXPECT_GE(n_same, want.size() * 3 / 4);
+}
+
+// All that a request may ask of its logits, in one batch.
+std::vector<Request> sampled(const std::vector<QualityPrompt>& prompts, int32_t max_tokens) {
+  const SamplingParams kinds[] = {{.temperature = 0},
+                                  {.temperature = 1},
+                                  {.temperature = 0.7, .top_k = 20},
+                                  {.temperature = 0.8, .top_p = 0.9, .logprobs = 3},
+                                  {.temperature = 1.5, .min_p = 0.05},
+                                  {.temperature = 0, .repetition_penalty = 1.3, .logprobs = 0},
+                                  {.temperature = 1, .top_k = 50, .top_p = 0.95, .repetition_penalty = 1.1},
+                                  {.temperature = 1, .logprobs = kMostDrawLogprobs + 5}};
+  std::vector<Request> requests;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    Request& request =
+        requests.emplace_back(Request{prompts[i].text, prompts[i].tokens, kinds[i % std::size(kinds)], {}});
+    request.sampling.seed = i;
+    request.sampling.max_tokens = max_tokens;
+    request.sampling.ignore_eos = true;
+  }
+  return requests;
+}
+
+// Logits a rounding apart seldom lie on both sides of what is drawn.
+TEST_F(CardAgainstCpu, SampledTokensInFp32AreTheSame) {
+  TM_NEEDS_GPU();
+  const auto cpu = engine("cpu", "fp32"), card = engine("cuda", "fp32");
+  const std::vector<RequestOutput> want = cpu->generate(sampled(prompts(32), 48)),
+                                   got = card->generate(sampled(prompts(32), 48));
+  size_t n_same = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const auto n =
+        static_cast<size_t>(std::ranges::mismatch(want[i].tokens, got[i].tokens).in1 - want[i].tokens.begin());
+    n_same += n == want[i].tokens.size();
+    if (n < want[i].tokens.size()) std::printf("[ draws ] request %zu parts after %zu tokens\n", i, n);
+    ASSERT_EQ(got[i].logprobs.size(), want[i].logprobs.size()) << i;
+    for (size_t t = 0; t < std::min(n, want[i].logprobs.size()); ++t) {
+      const auto &a = want[i].logprobs[t], &b = got[i].logprobs[t];
+      ASSERT_EQ(a.size(), b.size()) << i << " at " << t;
+      EXPECT_EQ(a[0].token, b[0].token) << i << " at " << t;
+      for (size_t j = 0; j < a.size(); ++j)
+        EXPECT_NEAR(a[j].logprob, b[j].logprob, 1e-3) << i << " at " << t << ", " << j;
+    }
+  }
+  std::printf("[ draws ] %zu of %zu outputs of 48 tokens are the same to the end\n", n_same, want.size());
+  EXPECT_GE(n_same, want.size() * 7 / 8);
+}
+
+// The card's draws against the sampler's from the card's own logits: those go to the host for that many logprobs.
+TEST_F(CardAgainstCpu, DrawsAreTheSamplers) {
+  TM_NEEDS_GPU();
+  const auto card = engine("cuda", "bf16");
+  std::vector<Request> on_host = sampled(prompts(32), 48);
+  for (Request& request : on_host) request.sampling.logprobs = kMostDrawLogprobs + 1;
+  const std::vector<RequestOutput> got = card->generate(sampled(prompts(32), 48));
+  card->reset_prefix_cache();
+  const std::vector<RequestOutput> want = card->generate(std::move(on_host));
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_EQ(got[i].tokens, want[i].tokens) << i;
 }
 
 // A decode step runs as a graph padded to a size, a score as one prompt: the same logits but for rounding.
