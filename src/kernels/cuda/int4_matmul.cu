@@ -60,9 +60,12 @@ void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias,
     }();
     static_cast<void>(raised);
     args.n_units = n_units<C>(w.k);
+    // More than half of a multiprocessor's: were there room for two CTAs, some would get two and others none while the
+    // kernel before this one is still there.
+    const int shared = std::max(C::shared_bytes(args.n_units), card().shared_of_sm / 2);
     const int64_t ctas = std::min<int64_t>(ceil_div(w.n, C::kRows), card().n_multiprocessors);
     launch_overlapped(int4_matmul_kernel<C>, dim3(static_cast<unsigned>(ctas)), C::kThreads,
-                      static_cast<size_t>(C::shared_bytes(args.n_units)), stream, args);
+                      static_cast<size_t>(shared), stream, args);
   });
 }
 

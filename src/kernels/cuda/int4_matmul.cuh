@@ -44,7 +44,7 @@ struct Int4Config {
   static constexpr int kMaxTokens = kMaxTokens_, kTokenTiles = (kMaxTokens + 3) / 4;
   static constexpr int kRowTiles = 2, kRows = 16 * kRowTiles;
   static constexpr int kSegments = 2;  // of 64 k's, of a unit
-  static constexpr int kWarps = 15, kThreads = 32 * (kWarps + 1), kStages = 3;
+  static constexpr int kWarps = 15, kThreads = 32 * (kWarps + 1), kStages = kMaxTokens_ == 1 ? 4 : 3;
   static constexpr int kGroupHalves = kSmallGroup ? 1 : 4;  // runs of 32 k's between two scalings
   static constexpr int kGroups = 2 * kSegments / kGroupHalves;
   static constexpr int kTileBytes = kSegments * 512;
@@ -324,33 +324,32 @@ struct Int4Kernel {
       }
     arrive_at<kThere>(turn);
   }
-  // All warps' sums of a block, in the order of the warps; four rows a lane.
+  // All warps' sums of a block, in the order of the warps; a row a lane. What they are added to is read while they are
+  // made.
   __device__ void add_sums() const {
-    int turn = 0;
-    for (int block = static_cast<int>(blockIdx.x); block * C::kRowTiles < n_tiles; turn++) {
+    static_assert(C::kRows == 32);
+    int turn = 0, next = 0;
+    for (int block = static_cast<int>(blockIdx.x); block * C::kRowTiles < n_tiles; block = next, turn++) {
+      const int row = block * C::kRows + lane;
+      float* y = args.y + row;
+      float before[C::kMaxTokens];
+      const float bias = args.bias != nullptr && row < args.n ? args.bias[row] : 0.0f;
+#pragma unroll
+      for (int token = 0; token < C::kMaxTokens; token++)
+        before[token] = args.accumulate && token < args.m && row < args.n ? y[token * args.ldy] : 0.0f;
       wait_at<kThere>(turn);
-      const int next = block + static_cast<int>(gridDim.x);
-      const bool is_read_again = (next + static_cast<int>(gridDim.x)) * C::kRowTiles < n_tiles;
-      for (int i = lane; i < C::kRows / 4 * args.m; i += 32) {
-        const int token = i / (C::kRows / 4), r = i % (C::kRows / 4) * 4;
-        const float* from = block_sums(turn) + token * C::kTokenStride + r;
-        float sum[4] = {};
 #pragma unroll
-        for (int w = 0; w < C::kWarps; w++) {
-          const float4 of_warp = *reinterpret_cast<const float4*>(from + w * C::kWarpStride);
-          sum[0] += of_warp.x, sum[1] += of_warp.y, sum[2] += of_warp.z, sum[3] += of_warp.w;
-        }
+      for (int token = 0; token < C::kMaxTokens; token++) {
+        if (token >= args.m) break;
+        const float* from = block_sums(turn) + token * C::kTokenStride + lane;
+        float sum = 0;
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const int row = block * C::kRows + r + e;
-          if (row >= args.n) break;
-          float* to = args.y + token * args.ldy + row;
-          const float value = sum[e] + (args.bias != nullptr ? args.bias[row] : 0.0f);
-          *to = args.accumulate ? *to + value : value;
-        }
+        for (int w = 0; w < C::kWarps; w++) sum += from[w * C::kWarpStride];
+        sum += bias;
+        if (row < args.n) y[token * args.ldy] = args.accumulate ? before[token] + sum : sum;
       }
-      if (is_read_again) arrive_at<kRead>(turn);
-      block = next;
+      next = block + static_cast<int>(gridDim.x);
+      if ((next + static_cast<int>(gridDim.x)) * C::kRowTiles < n_tiles) arrive_at<kRead>(turn);
     }
   }
 

@@ -39,8 +39,8 @@ enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4, kI4Zero }
 // (kGroup) or of 32 k's (kSmallGroup).
 enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
 
-// kDeep: the warps share the k's of 16 or 32 rows. kResident: the whole input of up to 8 tokens stays in shared memory,
-// for all row blocks of a CTA; a warp then copies all that it reads of a stage, and waits for no other until the row
+// kDeep: the warps share the k's of 16 or 32 rows. kResident: the whole input of one token stays in shared memory, for
+// all row blocks of a CTA; a warp then copies all that it reads of a stage, and waits for no other until the row
 // block's sums meet.
 template <Weights kWeights_, Scaling kScaling_, int kTokenTiles_, bool kDeep_ = false, int kRowTiles_ = 1,
           bool kResident_ = false>

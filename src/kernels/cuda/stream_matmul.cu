@@ -15,7 +15,7 @@ constexpr int kMinStages = 3, kMinDeepStages = 2;
 
 template <class C>
 int resident_bytes(const StreamArgs& args) {
-  return static_cast<int>(round_up(ceil_div(args.k_padded, C::kSegment), C::kStageSegments)) * args.m * 128;
+  return static_cast<int>(round_up(ceil_div(args.k_padded, C::kSegment), C::kStageSegments)) * 128;
 }
 template <class C>
 void launch(StreamArgs args, cudaStream_t stream) {
@@ -59,7 +59,8 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
     using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
     if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput) && !C::kNibbles) {
       using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
-      if (resident_bytes<Resident>(args) <= Resident::kMostResidentBytes) return launch<Resident>(args, stream);
+      if (args.m == 1 && resident_bytes<Resident>(args) <= Resident::kMostResidentBytes)
+        return launch<Resident>(args, stream);
     }
     return launch<C>(args, stream);
   }

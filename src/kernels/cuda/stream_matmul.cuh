@@ -79,8 +79,7 @@ struct StreamKernel : StreamRing<C> {
   __device__ void input_fragments(const char* from, int first, int c, uint32_t (&b)[kTiles][C::kSteps][2]) const {
 #pragma unroll
     for (int t = 0; t < kTiles; t++) {
-      // What follows a resident input's last token is not its own.
-      const int token = C::kResident ? min(g, args.m - 1) : (first + t) * 8 + g;
+      const int token = C::kResident ? 0 : (first + t) * 8 + g;  // all columns are the one token
       const uint4 piece = *reinterpret_cast<const uint4*>(from + input_offset(token, c * 4 + q));
       const uint32_t words[4] = {piece.x, piece.y, piece.z, piece.w};
 #pragma unroll
@@ -269,18 +268,77 @@ struct StreamKernel : StreamRing<C> {
         sums);
   }
 
+  // What is added to a row block's sums or multiplied with them, of the rows and tokens of this lane. It is read when
+  // the row block is begun: at its end nothing would hide how long that takes. With many tokens there are no registers
+  // for it.
+  static constexpr bool kEarly = C::kDeep;
+  struct RowEnd {
+    float bias[C::kRowTiles][2], scale[C::kRowTiles][2], before[C::kRowTiles][C::kTokenTiles][4];
+  };
+  template <class F>
+  __device__ void each_row(int row_block, const F& f) const {
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++)
+#pragma unroll
+      for (int r = 0; r < 2; r++) {
+        const int row = warp_row(row_block, tile) + g + 8 * r;
+        if (row < args.n) f(tile, r, row);
+      }
+  }
+  template <class F>
+  __device__ void each_token(const F& f) const {
+#pragma unroll
+    for (int t = 0; t < C::kTokenTiles; t++)
+#pragma unroll
+      for (int e = 0; e < 2; e++)
+        if (const int token = t * 8 + 2 * q + e; token < args.m) f(t, e, token);
+  }
+  __device__ float bias_of(int row) const { return args.bias != nullptr ? args.bias[row] : 0.0f; }
+  __device__ float scale_of(int row) const {
+    if (C::kScaling != Scaling::kEnd || args.w_scales == nullptr) return 1;
+    return reinterpret_cast<const float*>(args.w_scales)[args.per_row ? row : 0];
+  }
+  __device__ float scale_of_token(int token) const {
+    if (C::kScaling != Scaling::kEnd || !C::kByteInput) return 1;
+    return args.x_scales != nullptr ? args.x_scales[token] : args.x_scale;
+  }
+  __device__ void read_end(int row_block, RowEnd& end) const {
+    each_row(row_block, [&](int tile, int r, int row) {
+      end.bias[tile][r] = bias_of(row);
+      end.scale[tile][r] = scale_of(row);
+      each_token([&](int t, int e, int token) {
+        end.before[tile][t][2 * r + e] = args.accumulate ? args.y[token * args.ldy + row] : 0.0f;
+      });
+    });
+  }
+  using TokenScales = float[C::kTokenTiles][2];
+  __device__ void write(int row_block, const Sums& sums, const RowEnd& end, const TokenScales& token_scales) const {
+    each_row(row_block, [&](int tile, int r, int row) {
+      const float bias = kEarly ? end.bias[tile][r] : bias_of(row), scale = kEarly ? end.scale[tile][r] : scale_of(row);
+      each_token([&](int t, int e, int token) {
+        float* to = args.y + token * args.ldy + row;
+        const float value = (kEarly ? token_scales[t][e] : scale_of_token(token)) *
+                                (scale * static_cast<float>(sums[tile][t][2 * r + e])) +
+                            bias;
+        *to = args.accumulate ? (kEarly ? end.before[tile][t][2 * r + e] : *to) + value : value;
+      });
+    });
+  }
+
   // Called by the whole CTA with the finished sums of its share of a row block, the turn-th; is_whole: it has all of
   // it.
-  __device__ void finish(int row_block, int turn, bool is_whole, Sums& sums) const {
+  __device__ void finish(int row_block, int turn, bool is_whole, Sums& sums, const RowEnd& end,
+                         const TokenScales& token_scales) const {
     if constexpr (C::kDeep) {
-      // The others go on meanwhile, so that each has its turn.
-      const int adder = C::kResident ? turn % C::kDepthWarps : 0;
-      reduce_depths(sums, adder, turn);
-      if (depth == adder && (is_whole || sum_warps_partials(row_block, sums))) write(row_block, sums);
-      return;
+      reduce_depths(sums, adder_of(turn), turn);
+      if (depth != adder_of(turn) || !(is_whole || sum_warps_partials(row_block, sums))) return;
+    } else {
+      if (!is_whole && !sum_partials(row_block, sums)) return;
     }
-    if (is_whole || sum_partials(row_block, sums)) write(row_block, sums);
+    write(row_block, sums, end, token_scales);
   }
+  // The others go on meanwhile, so that each has its turn.
+  static __device__ int adder_of(int turn) { return C::kResident ? turn % C::kDepthWarps : 0; }
   // The CTAs that share a row block.
   __device__ int first_cta(int row_block) const { return cta_of(row_block * args.stages_per_row); }
   __device__ int last_cta(int row_block) const { return cta_of((row_block + 1) * args.stages_per_row - 1); }
@@ -339,39 +397,6 @@ struct StreamKernel : StreamRing<C> {
     return true;
   }
 
-  __device__ void write(int row_block, const Sums& sums) const {
-#pragma unroll
-    for (int tile = 0; tile < C::kRowTiles; tile++) {
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-        const int row = warp_row(row_block, tile) + g + 8 * r;
-        if (row >= args.n) continue;
-        const float bias = args.bias != nullptr ? args.bias[row] : 0.0f;
-        float row_scale = 1;
-        if constexpr (C::kScaling == Scaling::kEnd) {
-          if (args.w_scales != nullptr)
-            row_scale = reinterpret_cast<const float*>(args.w_scales)[args.per_row ? row : 0];
-        }
-#pragma unroll
-        for (int t = 0; t < C::kTokenTiles; t++) {
-#pragma unroll
-          for (int e = 0; e < 2; e++) {
-            const int token = t * 8 + 2 * q + e;
-            if (token >= args.m) continue;
-            float value = static_cast<float>(sums[tile][t][2 * r + e]);
-            if constexpr (C::kScaling == Scaling::kEnd && C::kByteInput)
-              value = (args.x_scales != nullptr ? args.x_scales[token] : args.x_scale) * (row_scale * value);
-            else if constexpr (C::kScaling == Scaling::kEnd)
-              value *= row_scale;
-            value += bias;
-            float* to = args.y + token * args.ldy + row;
-            *to = args.accumulate ? *to + value : value;
-          }
-        }
-      }
-    }
-  }
-
   __device__ void wait_for_oldest() const {
     // The oldest of n_stages - 1.
     if (args.n_stages >= 6) {
@@ -410,6 +435,12 @@ struct StreamKernel : StreamRing<C> {
     int row_block = next_row_block, left = args.stages_per_row - next_stage, slot = 0;
     this->fill_ring();
     Sums sums = {};
+    RowEnd row_end = {};
+    TokenScales token_scales = {};
+    if constexpr (kEarly) {
+      if (depth == adder_of(0)) read_end(row_block, row_end);
+      each_token([&](int t, int e, int token) { token_scales[t][e] = scale_of_token(token); });
+    }
     for (int unit = begin; unit < end; unit++) {
       wait_for_oldest();
       if constexpr (C::kResident)
@@ -421,8 +452,11 @@ struct StreamKernel : StreamRing<C> {
       slot = slot + 1 == args.n_stages ? 0 : slot + 1;
       if (--left == 0 || unit + 1 == end) {
         const bool is_whole = left == 0 && row_block * args.stages_per_row >= begin;
-        finish(row_block, row_block - first_row_block, is_whole, sums);
+        const int turn = row_block - first_row_block;
+        finish(row_block, turn, is_whole, sums, row_end, token_scales);
         row_block++;
+        if constexpr (kEarly)
+          if (unit + 1 < end && depth == adder_of(turn + 1)) read_end(row_block, row_end);
         each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
         left = args.stages_per_row;
       }

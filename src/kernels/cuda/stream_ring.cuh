@@ -32,9 +32,9 @@ struct StreamRing {
     return C::kWeights == Weights::kF16 || C::kWeights == Weights::kBF16 ? 2 : 1;
   }
   __device__ char* stage(int slot) const { return shared + slot * C::kStageBytes; }
-  // Behind the ring: the depths' sums, then, if it is resident, the input, [segment][token][128 bytes].
+  // Behind the ring: the depths' sums, then, if it is resident, the input, [segment][128 bytes].
   __device__ char* depth_sums() const { return stage(args.n_stages); }
-  __device__ char* resident_input(int segment) const { return depth_sums() + C::kDepthBytes + segment * args.m * 128; }
+  __device__ char* resident_input(int segment) const { return depth_sums() + C::kDepthBytes + segment * 128; }
   __device__ int warp_row(int row_block, int tile) const {
     return row_block * C::kRows + (row_warp * C::kRowTiles + tile) * 16;
   }
@@ -134,27 +134,17 @@ struct StreamRing {
   // zeros.
   __device__ void fill_resident_input() const {
     constexpr int kMost = C::kMostResidentBytes / 16 / C::kThreads;
-    const int n_pieces = args.stages_per_row * C::kStageSegments * args.m * 8;
-    const int row_bytes = args.k * (C::kByteInput ? 1 : 2);
+    const int n_pieces = args.stages_per_row * C::kStageSegments * 8, row_bytes = args.k * (C::kByteInput ? 1 : 2);
     uint4 pieces[kMost];
-    const auto each = [&](const auto& f) {
 #pragma unroll
-      for (int j = 0; j < kMost; j++) {
-        const int i = j * C::kThreads + static_cast<int>(threadIdx.x);
-        if (i >= n_pieces) break;
-        const int segment = args.m == 1 ? i / 8 : i / 8 / args.m;
-        f(j, segment, i / 8 - segment * args.m, i % 8);
-      }
-    };
-    each([&](int j, int segment, int token, int piece) {
-      const int at = segment * 128 + piece * 16;
-      pieces[j] = at < row_bytes
-                      ? *reinterpret_cast<const uint4*>(args.x + static_cast<uint32_t>(token * row_bytes + at))
-                      : make_uint4(0, 0, 0, 0);
-    });
-    each([&](int j, int segment, int token, int piece) {
-      *reinterpret_cast<uint4*>(resident_input(segment) + input_offset(token, piece)) = pieces[j];
-    });
+    for (int j = 0; j < kMost; j++) {
+      const int at = (j * C::kThreads + static_cast<int>(threadIdx.x)) * 16;
+      pieces[j] = at < row_bytes ? *reinterpret_cast<const uint4*>(args.x + at) : make_uint4(0, 0, 0, 0);
+    }
+#pragma unroll
+    for (int j = 0; j < kMost; j++)
+      if (const int i = j * C::kThreads + static_cast<int>(threadIdx.x); i < n_pieces)
+        *reinterpret_cast<uint4*>(resident_input(0) + i * 16) = pieces[j];
   }
   // The input of the first stages, by way of registers: all loads are in flight at once.
   __device__ void fill_input(int unit_stage, int filled) const {
