@@ -15,9 +15,10 @@ LEVELS = {
     "spec": 4,
     "algorithms": 5, "containers": 5,
     "model": 6, "cost": 6,
-    "engine": 7, "probe": 7, "meters": 7,
-    "report": 8, "lab": 8,
-    "cli": 9,
+    "engine": 7, "meters": 7,
+    "probe": 8, "report": 8,
+    "lab": 9,
+    "cli": 10,
 }
 # What a folder may not know although it lies lower.
 FORBIDDEN = {

@@ -1,9 +1,11 @@
 // Where the time of a decoding step goes: the engine's own graphs of a published shape, weights made on the spot (one
 // random layer, uploaded for every layer), kernels' begins and ends from CUPTI.
-//   bench_cuda_step SHAPE FORMAT[,FORMAT...] BATCH[,BATCH...] [CONTEXT]
+//   bench_cuda_step SHAPE FORMAT[,FORMAT...] BATCH[,BATCH...] [CONTEXT [PROFILE.json]]
 // Per format and batch: the median time of a step, then for each kernel of a layer in the middle, of the first stages
 // and of the last ones when it begins and ends, and `adds`, by how much it moves the end of all so far: of kernels that
-// overlap, what each costs. These add up to the step.
+// overlap, what each costs. These add up to the step. With a profile of `trimeter hardware --device cuda`: what
+// a layer and what follows the last one take in graphs of their own, untraced, beside what is predicted of them and of
+// the operations in them. Of a step an engine's own part is predicted, too; this one has no engine.
 #include <cupti.h>
 #include <fmt/format.h>
 
@@ -14,6 +16,7 @@
 #include <list>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <sstream>
 
@@ -21,8 +24,11 @@
 #include "base/gpu.h"
 #include "base/stats.h"
 #include "cost/step_floor.h"
+#include "cost/step_time.h"
 #include "lab/synth.h"
 #include "model/cuda/forward.h"
+#include "probe/cuda/random_model.h"
+#include "probe/cuda/timing.h"
 
 namespace trimeter {
 namespace {
@@ -156,7 +162,35 @@ std::vector<Row> rows_of(size_t n_steps) {
   return rows;
 }
 
-void profile(const DeviceWeights& weights, int64_t batch, int64_t context) {
+// The layers of a step and what follows them, each in a graph of its own, beside what is predicted of them.
+void compare_stages(CudaForward& forward, const DeviceWeights& weights, const KvView& kv, int64_t batch,
+                    int64_t context, const HardwareProfile& hardware) {
+  const auto us = [](double seconds) { return seconds * 1e6; };
+  const ModelSpec& spec = weights.spec;
+  StepShape shape{.seqs = {}, .n_logit_rows = batch};
+  shape.seqs.assign(static_cast<size_t>(batch), {1, context});
+  const StepTime predicted =
+      StepTimer(spec, weights.format, hardware, Target::gpu(weights.compute_capability), hardware.threads, batch)
+          .time(shape);
+  const ProbeStep step(batch, 1, context, forward.stream());
+  const auto stage = [&](const char* what, Stage of, double overhead_s, double times, auto&& enqueue) {
+    const double measured_s = graph_seconds(forward.stream(), enqueue) / times;
+    const double predicted_s = (predicted.operations_s(of) + overhead_s) / times;
+    fmt::print("    {:<10} {:8.2f} us, predicted {:8.2f}, {:5.3f} of it:", what, us(measured_s), us(predicted_s),
+               measured_s / predicted_s);
+    for (const OpTime& op : predicted.ops)
+      if (op.stage == of && us(op.seconds) / times >= 0.005) fmt::print(" {} {:.2f}", op.name, us(op.seconds) / times);
+    fmt::print(" beside {:.2f}\n", us(overhead_s) / times);
+  };
+  fmt::print("  predicted: step {:.1f} us, of it {:.1f} the engine's\n", us(predicted.seconds),
+             us(predicted.overhead_s - predicted.layers_overhead_s - predicted.head_overhead_s));
+  const int n_layers = static_cast<int>(spec.n_layers);
+  stage("each layer", Stage::kLayers, predicted.layers_overhead_s, n_layers,
+        [&] { forward.enqueue_layers(0, n_layers, step.view(), kv); });
+  stage("head", Stage::kHead, predicted.head_overhead_s, 1, [&] { forward.enqueue_logits(nullptr, batch); });
+}
+
+void profile(const DeviceWeights& weights, int64_t batch, int64_t context, const HardwareProfile* hardware) {
   constexpr int kWarmUps = 20, kSteps = 200, kProfiled = 20;
   constexpr int32_t kBlock = 16;
   const ModelSpec& spec = weights.spec;
@@ -197,6 +231,8 @@ void profile(const DeviceWeights& weights, int64_t batch, int64_t context) {
              weights.format.name, batch, context, median(seconds) * 1e6, *std::ranges::min_element(seconds) * 1e6,
              median(enqueue_s) * 1e6, bytes / median(seconds) * 1e-9);
 
+  if (hardware != nullptr) compare_stages(forward, weights, {layout, blocks.data()}, batch, context, *hardware);
+
   launches.clear();
   check_cupti(cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL), "cuptiActivityEnable");
   for (int i = 0; i < kProfiled; ++i) step();
@@ -229,7 +265,9 @@ void profile(const DeviceWeights& weights, int64_t batch, int64_t context) {
 }
 
 void run(int argc, char** argv) {
-  if (argc < 4) throw std::runtime_error("wanted SHAPE FORMATS BATCHES [CONTEXT]");
+  if (argc < 4) throw std::runtime_error("wanted SHAPE FORMATS BATCHES [CONTEXT [PROFILE]]");
+  std::optional<HardwareProfile> hardware;
+  if (argc > 5) hardware = read_hardware_profile(argv[5]);
   check_cupti(cuptiActivityRegisterCallbacks(give_buffer, take_buffer), "cuptiActivityRegisterCallbacks");
   const ModelSpec spec = spec_of(argv[1]);
   const GpuInfo gpu = current_gpu();
@@ -237,7 +275,8 @@ void run(int argc, char** argv) {
   std::stringstream formats(argv[2]);
   for (std::string name; std::getline(formats, name, ',');) {
     const RandomWeights weights(spec, format(name), gpu.compute_capability);
-    for (const int64_t batch : numbers(argv[3])) profile(weights.get(), batch, argc > 4 ? std::stoll(argv[4]) : 160);
+    for (const int64_t batch : numbers(argv[3]))
+      profile(weights.get(), batch, argc > 4 ? std::stoll(argv[4]) : 160, hardware ? &*hardware : nullptr);
   }
 }
 

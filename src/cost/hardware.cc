@@ -5,22 +5,11 @@
 #include <set>
 
 #include "base/error.h"
+#include "cost/polyline.h"
 #include "io/file.h"
 
 namespace trimeter {
 namespace {
-
-// y at x on the polyline through `points` (sorted by x), constant beyond its ends.
-double on_polyline(const std::vector<std::pair<double, double>>& points, double x) {
-  TM_CHECK(!points.empty(), "no points to interpolate between");
-  if (x <= points.front().first) return points.front().second;
-  for (size_t i = 1; i < points.size(); ++i) {
-    const auto [x0, y0] = points[i - 1];
-    const auto [x1, y1] = points[i];
-    if (x <= x1) return y0 + (y1 - y0) * (x - x0) / (x1 - x0);
-  }
-  return points.back().second;
-}
 
 double bandwidth_of_threads(const std::vector<BandwidthPoint>& points, int threads, int64_t working_set_bytes) {
   std::vector<std::pair<double, double>> curve;
@@ -42,13 +31,19 @@ double HardwareProfile::read_bandwidth_bytes_per_s(int n_threads, int64_t workin
   return on_polyline(curve, n_threads);
 }
 
-double HardwareProfile::layer_overhead_s_of(int64_t n_rows) const {
-  if (layer_overheads.empty()) return layer_overhead_s;
+double seconds_at(const std::vector<RowTime>& times, int64_t n_rows) {
   std::vector<std::pair<double, double>> curve;
-  for (const LayerOverhead& point : layer_overheads)
-    curve.emplace_back(static_cast<double>(point.n_rows), point.seconds);
+  for (const RowTime& time : times) curve.emplace_back(static_cast<double>(time.n_rows), time.seconds);
   std::sort(curve.begin(), curve.end());
   return on_polyline(curve, static_cast<double>(n_rows));
+}
+
+double HardwareProfile::layer_overhead_s_of(int64_t n_rows) const {
+  return layer_overheads.empty() ? layer_overhead_s : seconds_at(layer_overheads, n_rows);
+}
+
+double HardwareProfile::step_overhead_s_of(int64_t n_rows) const {
+  return step_overheads.empty() ? step_overhead_s : seconds_at(step_overheads, n_rows);
 }
 
 HardwareProfile::Rate HardwareProfile::kernel_rate(std::string_view scheme, std::string_view wanted_isa,

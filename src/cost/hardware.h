@@ -34,9 +34,27 @@ struct KernelRate {
   double seconds_per_call = 0;  // on a card, beside the multiplying: what a launch takes that grows with nothing
 };
 
-struct LayerOverhead {
+// What something takes in a step of so many rows. Between two of them it is linear, beyond the ends constant.
+struct RowTime {
   int64_t n_rows = 1;
   double seconds = 0;
+};
+double seconds_at(const std::vector<RowTime>& times, int64_t n_rows);
+
+// On a card, a layer of a model between others of it, from its first kernel to the next layer's: the engine's own
+// kernels as a graph has them one behind the other, all that waiting for each other takes included. Each sequence has
+// n_new of the step's rows (1: decoding) and n_context tokens before them. In the scheme are its four linears.
+struct LayerTimes {
+  std::string scheme;
+  int64_t hidden_size = 0, intermediate_size = 0, n_heads = 0, n_kv_heads = 0, head_dim = 0;
+  int64_t n_new = 1, n_context = 0;
+  std::vector<RowTime> times;
+};
+// The same of what follows the last layer: norm, lm_head and the greedy choice, of every row.
+struct HeadTimes {
+  std::string scheme;  // of lm_head
+  int64_t hidden_size = 0, vocab_size = 0;
+  std::vector<RowTime> times;
 };
 
 struct HardwareProfile {
@@ -65,15 +83,22 @@ struct HardwareProfile {
   double launched_step_s = 0, launched_layer_s = 0;
   std::map<std::string, double> launched_layers;
   double step_overhead_s = 0;   // per step, beside what is itemised
-  double layer_overhead_s = 0;  // per layer, beside its barriers; on a card of 16 rows
-  // On a card, the same by a step's rows: what kernels take to start and to wait for each other.
-  std::vector<LayerOverhead> layer_overheads;
+  double layer_overhead_s = 0;  // per layer, beside its barriers
+  // On a card: stages of a step in the shapes of a few models, some of which may be missing.
+  std::vector<LayerTimes> layer_times;
+  std::vector<HeadTimes> head_times;
+  // On a card, by the rows of a decoding step: what the engine's loop takes beside the card's work, scheduling, inputs'
+  // way to the card, tokens' way back and what is done with them. Empty: step_overhead_s.
+  std::vector<RowTime> step_overheads;
+  // Of a card measured before there were layer_times, by a step's rows: layer_overhead_s.
+  std::vector<RowTime> layer_overheads;
 
   // Bandwidth of `n_threads` over a working set of this size. Interpolated: linear in log(bytes/s) over log(bytes)
   // between measured working sets, linear over threads; constant beyond the ends.
   double read_bandwidth_bytes_per_s(int n_threads, int64_t working_set_bytes) const;
-  // By rows, linear between those measured, constant beyond; layer_overhead_s if there are none.
+  // layer_overheads and step_overheads; layer_overhead_s and step_overhead_s where there are none.
   double layer_overhead_s_of(int64_t n_rows) const;
+  double step_overhead_s_of(int64_t n_rows) const;
   // The rate at n_tokens: linear in n_tokens between measured points; beyond the last, times are proportional to it.
   // `found` is false where the profile has no rate of this scheme on this ISA.
   struct Rate {

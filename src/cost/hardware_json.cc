@@ -73,6 +73,51 @@ class Fields {
   std::string file_, where_;
 };
 
+std::vector<RowTime> row_times(const Fields& fields, const std::string& key, size_t at_least) {
+  std::vector<RowTime> times;
+  for (const Fields& point : fields.objects(key, at_least))
+    times.push_back({point.integer("n_rows", 1), point.number("seconds", false)});
+  return times;
+}
+LayerTimes layer_times(const Fields& row) {
+  LayerTimes layer{.scheme = row.text("scheme"),
+                   .hidden_size = row.integer("hidden_size", 1),
+                   .intermediate_size = row.integer("intermediate_size", 1),
+                   .n_heads = row.integer("n_heads", 1),
+                   .n_kv_heads = row.integer("n_kv_heads", 1),
+                   .head_dim = row.integer("head_dim", 1),
+                   .n_new = row.integer("n_new", 1),
+                   .n_context = row.integer("n_context", 0),
+                   .times = row_times(row, "times", 1)};
+  if (layer.n_heads % layer.n_kv_heads != 0)
+    row.fail(row.place("n_heads"), fmt::format("a multiple of n_kv_heads, {}", layer.n_kv_heads), layer.n_heads);
+  for (const RowTime& time : layer.times)
+    if (time.n_rows % layer.n_new != 0)
+      row.fail(row.place("times"), fmt::format("rows in multiples of n_new, {}", layer.n_new), time.n_rows);
+  return layer;
+}
+HeadTimes head_times(const Fields& row) {
+  return {row.text("scheme"), row.integer("hidden_size", 1), row.integer("vocab_size", 1), row_times(row, "times", 1)};
+}
+
+nlohmann::ordered_json json_of(const std::vector<RowTime>& times) {
+  nlohmann::ordered_json rows = json::array();
+  for (const RowTime& time : times) rows.push_back({{"n_rows", time.n_rows}, {"seconds", time.seconds}});
+  return rows;
+}
+nlohmann::ordered_json json_of(const LayerTimes& layer) {
+  return {
+      {"scheme", layer.scheme},   {"hidden_size", layer.hidden_size}, {"intermediate_size", layer.intermediate_size},
+      {"n_heads", layer.n_heads}, {"n_kv_heads", layer.n_kv_heads},   {"head_dim", layer.head_dim},
+      {"n_new", layer.n_new},     {"n_context", layer.n_context},     {"times", json_of(layer.times)}};
+}
+nlohmann::ordered_json json_of(const HeadTimes& head) {
+  return {{"scheme", head.scheme},
+          {"hidden_size", head.hidden_size},
+          {"vocab_size", head.vocab_size},
+          {"times", json_of(head.times)}};
+}
+
 json parse(const std::string& text, const std::string& path) {
   try {
     return json::parse(text);
@@ -121,9 +166,12 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   profile.launched_step_s = fields.number_or("launched_step_s", 0);
   profile.launched_layer_s = fields.number_or("launched_layer_s", 0);
   if (fields.has("launched_layers")) profile.launched_layers = fields.numbers("launched_layers", false);
-  if (fields.has("layer_overheads"))
-    for (const Fields& point : fields.objects("layer_overheads", 0))
-      profile.layer_overheads.push_back({point.integer("n_rows", 1), point.number("seconds", false)});
+  if (fields.has("layer_times"))
+    for (const Fields& row : fields.objects("layer_times", 0)) profile.layer_times.push_back(layer_times(row));
+  if (fields.has("head_times"))
+    for (const Fields& row : fields.objects("head_times", 0)) profile.head_times.push_back(head_times(row));
+  if (fields.has("step_overheads")) profile.step_overheads = row_times(fields, "step_overheads", 0);
+  if (fields.has("layer_overheads")) profile.layer_overheads = row_times(fields, "layer_overheads", 0);
   profile.step_overhead_s = fields.number("step_overhead_s", false);
   profile.layer_overhead_s = fields.number("layer_overhead_s", false);
   return profile;
@@ -170,9 +218,11 @@ std::string to_json(const HardwareProfile& profile) {
     document["launched_step_s"] = profile.launched_step_s;
     document["launched_layer_s"] = profile.launched_layer_s;
     document["launched_layers"] = profile.launched_layers;
-    document["layer_overheads"] = json::array();
-    for (const LayerOverhead& point : profile.layer_overheads)
-      document["layer_overheads"].push_back({{"n_rows", point.n_rows}, {"seconds", point.seconds}});
+    document["layer_times"] = document["head_times"] = json::array();
+    for (const LayerTimes& layer : profile.layer_times) document["layer_times"].push_back(json_of(layer));
+    for (const HeadTimes& head : profile.head_times) document["head_times"].push_back(json_of(head));
+    document["step_overheads"] = json_of(profile.step_overheads);
+    if (!profile.layer_overheads.empty()) document["layer_overheads"] = json_of(profile.layer_overheads);
   }
   document["step_overhead_s"] = profile.step_overhead_s;
   document["layer_overhead_s"] = profile.layer_overhead_s;

@@ -56,11 +56,23 @@ TEST(Hardware, BandwidthIsLinearOverThreadsAndFlatBeyondWhatWasMeasured) {
 TEST(Hardware, ACardsLayersHaveAnOverheadByRows) {
   HardwareProfile profile = sample_profile();
   EXPECT_EQ(profile.layer_overhead_s_of(64), 3e-6);
+  EXPECT_EQ(profile.step_overhead_s_of(64), 2e-6);
   profile.kind = "cuda";
   profile.layer_overheads = {{16, 2e-5}, {1, 1e-5}};
   profile.launched_layer_s = 4e-5;
   profile.launched_layers["fp8_e4m3"] = 6e-5;
+  profile.step_overheads = {{1, 2e-5}, {256, 2e-4}};
+  profile.layer_times = {{"fp8_e4m3", 1024, 4096, 16, 4, 64, 1, 128, {{1, 1e-5}, {16, 2e-5}}},
+                         {"fp8_e4m3", 1024, 4096, 16, 4, 64, 32, 0, {{512, 9e-5}}}};
+  profile.head_times = {{"bf16", 256, 4096, {{64, 3e-5}}}};
   const HardwareProfile back = hardware_profile_from_json(to_json(profile), "file");
+  EXPECT_EQ(to_json(back), to_json(profile));
+  ASSERT_EQ(back.layer_times.size(), 2u);
+  EXPECT_EQ(back.layer_times[0].times[1].seconds, 2e-5);
+  EXPECT_EQ(back.layer_times[1].n_new, 32);
+  EXPECT_EQ(back.head_times.at(0).vocab_size, 4096);
+  EXPECT_DOUBLE_EQ(back.step_overhead_s_of(1), 2e-5);
+  EXPECT_DOUBLE_EQ(back.step_overhead_s_of(500), 2e-4);
   EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(1), 1e-5);
   EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(4), 1.2e-5);
   EXPECT_DOUBLE_EQ(back.layer_overhead_s_of(100), 2e-5);
@@ -125,6 +137,17 @@ TEST(Hardware, MalformedFilesAreNamedWithFieldWantedAndGot) {
             "p.json: hardware profile: rates.bf16: wanted a number above 0, got \"fast\"");
   EXPECT_EQ(broken([](json& d) { d["kernels"][0]["n_tokens"] = 1.5; }),
             "p.json: hardware profile: kernels[0].n_tokens: wanted an integer of at least 1, got 1.5");
+  const json layer = {{"scheme", "bf16"}, {"hidden_size", 64}, {"intermediate_size", 64},
+                      {"n_heads", 6},     {"n_kv_heads", 4},   {"head_dim", 64},
+                      {"n_new", 1},       {"n_context", 0},    {"times", {{{"n_rows", 1}, {"seconds", 1e-6}}}}};
+  EXPECT_EQ(broken([&](json& d) { d["layer_times"] = {layer}; }),
+            "p.json: hardware profile: layer_times[0].n_heads: wanted a multiple of n_kv_heads, 4, got 6");
+  EXPECT_EQ(broken([&](json& d) {
+              d["layer_times"] = {layer};
+              d["layer_times"][0]["n_heads"] = 4;
+              d["layer_times"][0]["n_new"] = 2;
+            }),
+            "p.json: hardware profile: layer_times[0].times: wanted rows in multiples of n_new, 2, got 1");
   EXPECT_EQ(broken([](json& d) { d["kind"] = "tpu"; }),
             "p.json: hardware profile: kind: wanted \"cpu\" or \"cuda\", got \"tpu\"");
 }

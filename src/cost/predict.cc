@@ -38,7 +38,7 @@ RecordPredicted predict(const PredictInput& in) {
   RecordPredicted predicted;
   predicted.memory = memory_or_refuse(in, predicted.kv_blocks);
   const Schedule schedule = simulate_schedule(in.workload, in.limits, predicted.kv_blocks);
-  const StepTimer timer(in.model, in.format, in.hardware, in.target, in.threads);
+  const StepTimer timer(in.model, in.format, in.hardware, in.target, in.threads, in.limits.max_num_seqs);
 
   Totals totals;
   std::vector<double> last_token_s(in.workload.prompt_tokens.size(), -1), ttft_s, itl_s;

@@ -10,12 +10,14 @@
 namespace trimeter {
 namespace {
 
-void add(StepTime& step, OpTime op, const char* bandwidth_term, const char* arithmetic_term) {
-  const bool moves = op.bandwidth_s > op.arithmetic_s;
-  step.terms[moves ? bandwidth_term : arithmetic_term] += op.seconds;
-  (moves ? step.bandwidth_s : step.arithmetic_s) += op.seconds;
-  step.seconds += op.seconds;
-  step.ops.push_back(std::move(op));
+bool moves(const OpTime& op) { return op.bandwidth_s > op.arithmetic_s; }
+
+const char* term_of(const OpTime& op) {
+  const auto is = [&](LinearRole role) { return op.name == name(role); };
+  if (is(LinearRole::kLmHead)) return moves(op) ? kLmHeadBandwidthTerm : kLmHeadArithmeticTerm;
+  for (const LinearRole role : {LinearRole::kQkv, LinearRole::kAttentionOut, LinearRole::kGateUp, LinearRole::kDown})
+    if (is(role)) return moves(op) ? kWeightsBandwidthTerm : kWeightsArithmeticTerm;
+  return op.name == "attention" ? kAttentionTerm : kElementwiseTerm;
 }
 
 OpTime roofline(const OpCost& op, double bandwidth_s, double arithmetic_s, double overlap = 1) {
@@ -26,14 +28,23 @@ OpTime roofline(const OpCost& op, double bandwidth_s, double arithmetic_s, doubl
 
 }  // namespace
 
+double StepTime::operations_s(Stage stage) const {
+  double sum = 0;
+  for (const OpTime& op : ops)
+    if (op.stage == stage) sum += op.seconds;
+  return sum;
+}
+
 StepTimer::StepTimer(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target,
-                     int threads)
+                     int threads, int64_t max_num_seqs)
     : model_(model),
       format_(format),
       hardware_(hardware),
       target_(target),
       threads_(threads),
-      weights_bytes_(weight_ledger(model, format).weights_bytes) {
+      max_num_seqs_(max_num_seqs),
+      weights_bytes_(weight_ledger(model, format).weights_bytes),
+      excess_(model, format, hardware, target) {
   for (const OpCost& op : step_ledger(model, format, {.seqs = {{1, 0}}, .n_logit_rows = 1}, target)) {
     if (op.scheme.empty() || hardware.kernel_rate(op.scheme, name(target), 1).found) continue;
     const KernelPlan plan = plan_on(scheme(op.scheme), target);
@@ -117,50 +128,79 @@ OpTime StepTimer::elementwise(const OpCost& op) const {
   return roofline(op, bytes / hardware_.read_bandwidth_bytes_per_s(threads_, op.activation_bytes), 0);
 }
 
-bool StepTimer::is_graph(const StepShape& step) const {
-  return target_.is_gpu() && std::ssize(step.seqs) <= std::end(kGpuGraphRows)[-1] &&
-         std::ranges::all_of(step.seqs, [](const StepShape::Seq& seq) { return seq.n_new == 1; });
+std::optional<int64_t> StepTimer::graph_rows(const StepShape& step) const {
+  if (!target_.is_gpu() || !std::ranges::all_of(step.seqs, [](const StepShape::Seq& seq) { return seq.n_new == 1; }))
+    return std::nullopt;
+  return gpu_graph_rows(std::ssize(step.seqs), max_num_seqs_);
 }
 
-// 0 where one launch is all.
-double StepTimer::launching_s(const StepShape& step) const {
-  if (!target_.is_gpu() || is_graph(step)) return 0;
+double StepTimer::launching_s() const {
   return hardware_.launched_step_s + static_cast<double>(model_.n_layers) * launched_layer_s_;
+}
+
+// Where the operations are too many seconds, each is less by its share of it; what they lack is the overhead's, and
+// comes back.
+double StepTimer::take_excess(StepTime& step, Stage stage, double seconds) {
+  if (seconds >= 0) return seconds;
+  const double of_stage = step.operations_s(stage), share = of_stage > 0 ? std::max(0.0, 1 + seconds / of_stage) : 1;
+  for (OpTime& op : step.ops)
+    if (op.stage == stage) op.seconds *= share;
+  return 0;
 }
 
 StepTime StepTimer::time(const StepShape& scheduled) const {
   StepShape step = scheduled;
-  if (is_graph(step)) {
+  const std::optional<int64_t> padded_rows = graph_rows(step);
+  if (padded_rows) {
     // A row of padding is at position -1: it has no context, and is not in the cache.
-    step.n_logit_rows = gpu_graph_rows(std::ssize(step.seqs));
-    step.seqs.resize(static_cast<size_t>(step.n_logit_rows), {.n_new = 1, .n_context = -1});
+    step.n_logit_rows = *padded_rows;
+    step.seqs.resize(static_cast<size_t>(*padded_rows), {.n_new = 1, .n_context = -1});
   }
   const double working_set =
       static_cast<double>(weights_bytes_) + static_cast<double>(model_.n_layers) * kv_bytes_of_layer(step);
   const double bytes_per_s = hardware_.read_bandwidth_bytes_per_s(threads_, static_cast<int64_t>(working_set));
   StepTime result;
+  Stage stage = Stage::kBefore;
+  int n_norms = 0;  // the ledger's entries: of the layers, then the final one
+  const auto add = [&](OpTime op) {
+    op.stage = stage;
+    result.ops.push_back(std::move(op));
+  };
   for (const OpCost& op : step_ledger(model_, format_, step, target_)) {
+    if (op.name == "rms_norm") stage = ++n_norms == 1 ? Stage::kLayers : Stage::kHead;
     if (!op.scheme.empty()) {
-      const bool is_head = op.name == name(LinearRole::kLmHead);
       double prepare_s = 0;
-      add(result, linear(op, bytes_per_s, prepare_s), is_head ? kLmHeadBandwidthTerm : kWeightsBandwidthTerm,
-          is_head ? kLmHeadArithmeticTerm : kWeightsArithmeticTerm);
-      add(result, {"prepare " + op.name, op.count, prepare_s, 0, prepare_s}, kElementwiseTerm, kElementwiseTerm);
+      add(linear(op, bytes_per_s, prepare_s));
+      add({"prepare " + op.name, op.count, prepare_s, 0, prepare_s});
     } else if (op.name == "attention") {
-      add(result, attention(op, bytes_per_s, step), kAttentionTerm, kAttentionTerm);
+      add(attention(op, bytes_per_s, step));
     } else {
-      add(result, elementwise(op), kElementwiseTerm, kElementwiseTerm);
+      add(elementwise(op));
     }
   }
   const double sampling_s =
       static_cast<double>(step.n_logit_rows * model_.vocab_size) * hardware_.sampling_seconds_per_logit / threads_;
-  add(result, {"sampling", 1, sampling_s, 0, sampling_s}, kElementwiseTerm, kElementwiseTerm);
+  add({"sampling", 1, sampling_s, 0, sampling_s});
   const double barriers_s = threads_ > 1 ? kBarriersPerLayer * hardware_.barrier_s : 0;
   int64_t n_rows = 0;
   for (const StepShape::Seq& seq : step.seqs) n_rows += seq.n_new;
-  result.overhead_s = hardware_.step_overhead_s +
-                      static_cast<double>(model_.n_layers) * (hardware_.layer_overhead_s_of(n_rows) + barriers_s);
-  result.overhead_s += std::max(0.0, launching_s(step) - (result.seconds + result.overhead_s));
+  const auto n_layers = static_cast<double>(model_.n_layers);
+  result.overhead_s = hardware_.step_overhead_s_of(std::ssize(scheduled.seqs));
+  if (const std::optional<double> excess = excess_.of_layer(n_rows, padded_rows.has_value()))
+    result.layers_overhead_s = take_excess(result, Stage::kLayers, n_layers * *excess);
+  else
+    result.layers_overhead_s = n_layers * (hardware_.layer_overhead_s_of(n_rows) + barriers_s);
+  if (step.n_logit_rows > 0)
+    if (const std::optional<double> excess = excess_.of_head(step.n_logit_rows))
+      result.head_overhead_s = take_excess(result, Stage::kHead, *excess);
+  result.overhead_s += result.layers_overhead_s + result.head_overhead_s;
+  for (const OpTime& op : result.ops) {
+    result.terms[term_of(op)] += op.seconds;
+    (moves(op) ? result.bandwidth_s : result.arithmetic_s) += op.seconds;
+    result.seconds += op.seconds;
+  }
+  if (target_.is_gpu() && !padded_rows)
+    result.overhead_s += std::max(0.0, launching_s() - (result.seconds + result.overhead_s));
   result.terms[kOverheadTerm] += result.overhead_s;
   result.seconds += result.overhead_s;
   return result;

@@ -153,13 +153,14 @@ TEST(StepTime, ADecodingStepOfACardIsPaddedToTheNextGraph) {
   hardware.kind = "cuda";
   hardware.sampling_seconds_per_logit = 1;
   hardware.attention_seconds_per_kv_element = {{"BF16", 1}};
-  const auto time = [&](size_t n_seqs) {
+  const auto time = [&](size_t n_seqs, int64_t max_num_seqs = 1024) {
     const std::vector<StepShape::Seq> seqs(n_seqs, {.n_new = 1, .n_context = 9});
-    return StepTimer(spec, format("bf16"), hardware, Target::gpu(90), 1).time({seqs, static_cast<int64_t>(n_seqs)});
+    return StepTimer(spec, format("bf16"), hardware, Target::gpu(90), 1, max_num_seqs)
+        .time({seqs, static_cast<int64_t>(n_seqs)});
   };
-  EXPECT_EQ(gpu_graph_rows(17), 24);
   EXPECT_DOUBLE_EQ(time(17).terms.at(kElementwiseTerm), 24 * 1024);
   EXPECT_DOUBLE_EQ(time(17).terms.at(kAttentionTerm), 17 * 10 * 8 * 128);  // the padding's rows see nothing
+  EXPECT_DOUBLE_EQ(time(17, 20).terms.at(kElementwiseTerm), 20 * 1024);    // the engine's last graph
   EXPECT_DOUBLE_EQ(time(513).terms.at(kElementwiseTerm), 513 * 1024);      // no graph
 }
 

@@ -153,9 +153,19 @@ int64_t activation_bytes(const ModelSpec& model, const Format& format, const Eng
   return bytes;
 }
 
-int64_t gpu_graph_rows(int64_t n_rows) {
-  const auto* next = std::ranges::lower_bound(kGpuGraphRows, n_rows);
-  return next != std::end(kGpuGraphRows) ? *next : n_rows;
+std::vector<int64_t> gpu_graph_sizes(int64_t max_num_seqs) {
+  const int64_t most = std::min(max_num_seqs, std::end(kGpuGraphRows)[-1]);
+  std::vector<int64_t> sizes;
+  for (const int64_t rows : kGpuGraphRows)
+    if (rows < most) sizes.push_back(rows);
+  sizes.push_back(most);
+  return sizes;
+}
+
+std::optional<int64_t> gpu_graph_rows(int64_t n_rows, int64_t max_num_seqs) {
+  for (const int64_t rows : gpu_graph_sizes(max_num_seqs))
+    if (rows >= n_rows) return rows;
+  return std::nullopt;
 }
 
 int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits) {

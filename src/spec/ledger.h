@@ -1,6 +1,7 @@
 // The one ledger for bytes and FLOPs: loader, engine, cost model and report all ask here.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -77,8 +78,10 @@ GpuScratch gpu_scratch(const ModelSpec& model, const Format& format, const Engin
 // A card's decoding steps are graphs, recorded for these numbers of rows: few enough to record at start, close enough
 // that padding is at most a third from 8 rows on. Steps of more rows are none.
 inline constexpr int64_t kGpuGraphRows[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
-// What a step of n_rows is padded to.
-int64_t gpu_graph_rows(int64_t n_rows);
+// Those of an engine of max_num_seqs: the smaller ones, and one of as many rows as it may have, up to the last.
+std::vector<int64_t> gpu_graph_sizes(int64_t max_num_seqs);
+// What a step of n_rows sequences is padded to; none where it is no graph.
+std::optional<int64_t> gpu_graph_rows(int64_t n_rows, int64_t max_num_seqs);
 
 // Scratch of the largest step. On a CPU: forward_scratch() and the largest of the linears' prepared inputs.
 int64_t activation_bytes(const ModelSpec& model, const Format& format, const EngineLimits& limits, Target target);

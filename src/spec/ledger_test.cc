@@ -187,5 +187,16 @@ TEST(StepLedger, PrefillSeesTheTriangleAndReadsWeightsOncePerPiece) {
   EXPECT_EQ(totals(ops).attention_flops, 4.0 * (600 * 7 + 600 * 601 / 2) * 6 * 4 * 64);
 }
 
+TEST(Ledger, GraphsOfACardHaveNoMoreRowsThanTheEngine) {
+  EXPECT_EQ(gpu_graph_sizes(1), std::vector<int64_t>{1});
+  EXPECT_EQ(gpu_graph_sizes(10), (std::vector<int64_t>{1, 2, 3, 4, 6, 8, 10}));
+  EXPECT_EQ(gpu_graph_sizes(8), (std::vector<int64_t>{1, 2, 3, 4, 6, 8}));
+  EXPECT_EQ(gpu_graph_sizes(4096), std::vector<int64_t>(std::begin(kGpuGraphRows), std::end(kGpuGraphRows)));
+  EXPECT_EQ(gpu_graph_rows(9, 10), 10);
+  EXPECT_EQ(gpu_graph_rows(17, 256), 24);
+  EXPECT_EQ(gpu_graph_rows(512, 4096), 512);
+  EXPECT_EQ(gpu_graph_rows(513, 4096), std::nullopt);
+}
+
 }  // namespace
 }  // namespace trimeter

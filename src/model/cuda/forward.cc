@@ -11,14 +11,6 @@
 namespace trimeter::cuda {
 namespace {
 
-std::vector<int64_t> graph_sizes(const EngineLimits& limits) {
-  std::vector<int64_t> sizes;
-  for (const int64_t rows : kGpuGraphRows)
-    if (rows < limits.max_num_seqs) sizes.push_back(rows);
-  sizes.push_back(std::min<int64_t>(limits.max_num_seqs, std::end(kGpuGraphRows)[-1]));
-  return sizes;
-}
-
 template <class T>
 T* take(std::byte*& at, int64_t bytes) {
   return reinterpret_cast<T*>(std::exchange(at, at + bytes));
@@ -85,7 +77,7 @@ CudaForward::Draws CudaForward::draws_in(std::byte* room) const {
 
 bool CudaForward::is_decode(const StepBatch& batch) const {
   return batch.seqs.size() == batch.tokens.size() &&
-         static_cast<int64_t>(batch.seqs.size()) <= graph_sizes(limits_).back();
+         gpu_graph_rows(std::ssize(batch.seqs), limits_.max_num_seqs).has_value();
 }
 
 // Fills the host's side. Rows beyond the batch's are padding: sequences of their own, at position -1.
@@ -162,8 +154,7 @@ void CudaForward::run(const StepBatch& batch, const KvView& kv) {
   rows_of_logits_.clear();
   logits_of_all_rows_ = is_decode(batch);
   if (logits_of_all_rows_) {
-    const std::vector<int64_t> sizes = graph_sizes(limits_);
-    const int64_t n_padded = *std::ranges::lower_bound(sizes, n_rows);
+    const int64_t n_padded = *gpu_graph_rows(n_rows, limits_.max_num_seqs);
     const StepGraph& graph = graph_for(n_padded, kv);
     describe(batch, n_padded);
     upload();
@@ -228,7 +219,6 @@ void CudaForward::enqueue_layer(int index, const StepView& step, const KvView& k
   multiply(layer.down, x, true, residual_);
 }
 
-// rows: the device's; null: 0, 1, ...
 void CudaForward::enqueue_logits(const int32_t* rows, int64_t n_rows) {
   const DeviceInput x = input_of(weights_.lm_head, n_rows);
   rms_norm_prepare(residual_, rows, weights_.final_norm.as<float>(), spec_.rms_norm_eps, x, stream_.get());
@@ -266,7 +256,7 @@ CudaForward::StepGraph& CudaForward::graph_for(int64_t n_rows, const KvView& kv)
 
 void CudaForward::record_graphs(const KvView& kv) {
   const int64_t before = device_memory().free_bytes;
-  for (const int64_t n_rows : graph_sizes(limits_)) graph_for(n_rows, kv).launch(stream_);
+  for (const int64_t n_rows : gpu_graph_sizes(limits_.max_num_seqs)) graph_for(n_rows, kv).launch(stream_);
   stream_.synchronize();
   graph_bytes_ += before - device_memory().free_bytes;
 }

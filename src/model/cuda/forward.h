@@ -42,6 +42,11 @@ class CudaForward {
   int64_t activation_bytes() const { return scratch_.size(); }
   int64_t overhead_bytes() const { return rope_.size() + tables_.size(); }
 
+  // The stages of a step, of what lies in the activations now: for whoever times them apart from each other.
+  void enqueue_layers(int begin, int end, const StepView& step, const KvView& kv);
+  void enqueue_logits(const int32_t* rows, int64_t n_rows);  // rows: the device's; null: 0, 1, ...
+  const Stream& stream() const { return stream_; }
+
  private:
   struct Batch {  // where a step's rows lie in `inputs`, on the device or, pinned, on the host
     int32_t *tokens, *positions, *seq_of_row, *row_begin, *logit_rows, *largest;
@@ -61,9 +66,7 @@ class CudaForward {
   StepView view_of(int64_t n_rows, int64_t n_seqs, int64_t max_rows_per_seq, int64_t max_context) const;
 
   void enqueue_embedding(const StepView& step);
-  void enqueue_layers(int begin, int end, const StepView& step, const KvView& kv);
   void enqueue_layer(int index, const StepView& step, const KvView& kv);
-  void enqueue_logits(const int32_t* rows, int64_t n_rows);
   DeviceInput input_of(const DeviceLinearWeight& weight, int64_t n_rows) const;
   void multiply(const DeviceLinearWeight& weight, const DeviceInput& x, bool accumulate, float* y);
   // A step in two: the host launches the second part while the card computes the first.

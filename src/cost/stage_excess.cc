@@ -1,0 +1,103 @@
+#include "cost/stage_excess.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cost/polyline.h"
+#include "cost/step_time.h"
+
+namespace trimeter {
+namespace {
+
+constexpr int64_t kLayers = 8;  // any number: a layer is a share of them
+
+double weights_of_layer(const ModelSpec& model) {
+  double n_weights = 0;
+  for (const LinearSpec& linear : model.linears_of_layer(0))
+    n_weights += static_cast<double>(linear.shape.out) * static_cast<double>(linear.shape.in);
+  return n_weights;
+}
+double weights_of_head(const ModelSpec& model) {
+  return static_cast<double>(model.vocab_size) * static_cast<double>(model.hidden_size);
+}
+
+// Without what was measured of stages and steps: operations alone.
+HardwareProfile operations_of(const HardwareProfile& hardware) {
+  HardwareProfile operations = hardware;
+  operations.layer_times.clear();
+  operations.head_times.clear();
+  operations.layer_overheads.clear();
+  operations.step_overheads.clear();
+  operations.launched_layers.clear();
+  for (double* seconds : {&operations.step_overhead_s, &operations.layer_overhead_s, &operations.launched_step_s,
+                          &operations.launched_layer_s, &operations.barrier_s})
+    *seconds = 0;
+  return operations;
+}
+
+StepShape shape_of(int64_t n_rows, int64_t n_new, int64_t n_context) {
+  StepShape shape{.seqs = {}, .n_logit_rows = n_rows / n_new};
+  shape.seqs.assign(static_cast<size_t>(n_rows / n_new), {.n_new = n_new, .n_context = n_context});
+  return shape;
+}
+
+}  // namespace
+
+StageExcess::StageExcess(const ModelSpec& model, const Format& of_model, const HardwareProfile& hardware,
+                         Target target) {
+  if (hardware.layer_times.empty() && hardware.head_times.empty()) return;
+  layer_weights_ = weights_of_layer(model);
+  head_weights_ = weights_of_head(model);
+  const HardwareProfile operations = operations_of(hardware);
+  const std::string head_scheme(linear_scheme(model, of_model, model.lm_head()).info().name);
+  Format format = trimeter::format("bf16");  // a KV cache in 16 bits, as measured
+  format.scheme_of_module = {{std::string(kLmHeadModule), head_scheme}};
+  format.scheme = linear_scheme(model, of_model, model.linears_of_layer(0)[0]).info().name;
+  const auto seconds = [&](const ModelSpec& spec, const StepShape& shape, Stage stage) {
+    return StepTimer(spec, format, operations, target, hardware.threads).time(shape).operations_s(stage);
+  };
+  for (const LayerTimes& layer : hardware.layer_times) {
+    if (layer.scheme != format.scheme) continue;
+    ModelSpec spec = model;
+    spec.n_layers = kLayers;
+    spec.hidden_size = layer.hidden_size;
+    spec.intermediate_size = layer.intermediate_size;
+    spec.n_heads = layer.n_heads;
+    spec.n_kv_heads = layer.n_kv_heads;
+    spec.head_dim = layer.head_dim;
+    Size size{weights_of_layer(spec), {}};
+    for (const RowTime& time : layer.times)
+      size.excess.push_back(
+          {time.n_rows,
+           time.seconds -
+               seconds(spec, shape_of(time.n_rows, layer.n_new, layer.n_context), Stage::kLayers) / kLayers});
+    (layer.n_new == 1 ? decode_ : prompt_).push_back(std::move(size));
+  }
+  for (const HeadTimes& head : hardware.head_times) {
+    if (head.scheme != head_scheme) continue;
+    ModelSpec spec = model;
+    spec.n_layers = 1;
+    spec.hidden_size = head.hidden_size;
+    spec.vocab_size = head.vocab_size;
+    Size size{weights_of_head(spec), {}};
+    for (const RowTime& time : head.times)
+      size.excess.push_back({time.n_rows, time.seconds - seconds(spec, shape_of(time.n_rows, 1, 0), Stage::kHead)});
+    head_.push_back(std::move(size));
+  }
+  for (std::vector<Size>* sizes : {&decode_, &prompt_, &head_}) std::ranges::sort(*sizes, {}, &Size::n_weights);
+}
+
+std::optional<double> StageExcess::at(const std::vector<Size>& sizes, double n_weights, int64_t n_rows) {
+  if (sizes.empty()) return std::nullopt;
+  std::vector<std::pair<double, double>> curve;
+  for (const Size& size : sizes) curve.emplace_back(std::log(size.n_weights), seconds_at(size.excess, n_rows));
+  return on_polyline(curve, std::log(n_weights));
+}
+
+std::optional<double> StageExcess::of_layer(int64_t n_rows, bool is_decode) const {
+  return at(is_decode ? decode_ : prompt_, layer_weights_, n_rows);
+}
+
+std::optional<double> StageExcess::of_head(int64_t n_rows) const { return at(head_, head_weights_, n_rows); }
+
+}  // namespace trimeter
