@@ -20,6 +20,7 @@ double graph_seconds(const Stream& stream, Enqueue&& enqueue) {
   graph.capture(stream, enqueue);
   const Event begin, end;
   const auto time = [&](int n) {
+    graph.launch(stream);  // while it runs, the host is done with launching those that are timed
     begin.record(stream);
     for (int i = 0; i < n; ++i) graph.launch(stream);
     end.record(stream);
