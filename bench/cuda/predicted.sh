@@ -5,7 +5,8 @@
 # `trimeter bench` decodes beside what it predicts; last, the lab's table of models/demo. Ends with one line a case.
 set -euo pipefail
 build=$(realpath "${1:?usage: predicted.sh BUILD_DIRECTORY OUTPUT_DIRECTORY [SHAPE...]}")
-mkdir -p "${2:?usage: predicted.sh BUILD_DIRECTORY OUTPUT_DIRECTORY [SHAPE...]}"
+: "${2:?usage: predicted.sh BUILD_DIRECTORY OUTPUT_DIRECTORY [SHAPE...]}"
+mkdir -p "$2/models"
 out=$(realpath "$2")
 shift 2
 cd "$(dirname "$0")/../.."
@@ -17,16 +18,19 @@ echo "the profile took $((SECONDS - begin)) s"
 
 shapes=("$@")
 [ $# -gt 0 ] || shapes=(qwen2.5-0.5b qwen2.5-7b)
+batches_of() { [ "$1" = qwen2.5-7b ] && echo 1,16,64 || echo 1,16,64,256; }
 for shape in "${shapes[@]}"; do
-  batches=1,16,64,256 memory=12GiB
-  [ "$shape" = qwen2.5-7b ] && batches=1,16,64 memory=30GiB
-  "$build/bench_cuda_step" "$shape" bf16,fp8,awq "$batches" 160 "$profile" >"$out/step-$shape.txt"
+  "$build/bench_cuda_step" "$shape" bf16,fp8,awq "$(batches_of "$shape")" 160 "$profile" >"$out/step-$shape.txt"
   grep -E ': step|predicted' "$out/step-$shape.txt"
+done
+for shape in "${shapes[@]}"; do
+  memory=12GiB
+  [ "$shape" = qwen2.5-7b ] && memory=30GiB
   model=$out/models/$shape
   [ -d "$model" ] || "$build/trimeter" synth "$shape" -o "$model"
-  "$build/trimeter" bench "$model" --device cuda --formats bf16,fp8,awq --batch "$batches" --prompt-tokens 128 \
-    --max-tokens 64 --rounds 5 --max-model-len 192 --device-memory "$memory" --hardware "$profile" \
-    --json "$out/bench-$shape.json" --force >"$out/bench-$shape.txt" 2>&1
+  "$build/trimeter" bench "$model" --device cuda --formats bf16,fp8,awq --batch "$(batches_of "$shape")" \
+    --prompt-tokens 128 --max-tokens 64 --rounds 5 --max-model-len 192 --device-memory "$memory" \
+    --hardware "$profile" --json "$out/bench-$shape.json" --force >"$out/bench-$shape.txt" 2>&1
 done
 "$build/trimeter" compare models/demo --device cuda --formats bf16,fp8,int8,awq,w4a16,bf16+kv-fp8 --device-memory 4GiB \
   --rounds 9 --no-quality --hardware "$profile" --json "$out/compare-demo.json" --force >"$out/compare-demo.txt" 2>&1

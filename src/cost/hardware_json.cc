@@ -73,10 +73,10 @@ class Fields {
   std::string file_, where_;
 };
 
-std::vector<RowTime> row_times(const Fields& fields, const std::string& key, size_t at_least) {
+std::vector<RowTime> row_times(const Fields& fields, const std::string& key, size_t at_least, bool positive) {
   std::vector<RowTime> times;
   for (const Fields& point : fields.objects(key, at_least))
-    times.push_back({point.integer("n_rows", 1), point.number("seconds", false)});
+    times.push_back({point.integer("n_rows", 1), point.number("seconds", positive)});
   return times;
 }
 LayerTimes layer_times(const Fields& row) {
@@ -88,7 +88,7 @@ LayerTimes layer_times(const Fields& row) {
                    .head_dim = row.integer("head_dim", 1),
                    .n_new = row.integer("n_new", 1),
                    .n_context = row.integer("n_context", 0),
-                   .times = row_times(row, "times", 1)};
+                   .times = row_times(row, "times", 1, true)};
   if (layer.n_heads % layer.n_kv_heads != 0)
     row.fail(row.place("n_heads"), fmt::format("a multiple of n_kv_heads, {}", layer.n_kv_heads), layer.n_heads);
   for (const RowTime& time : layer.times)
@@ -97,7 +97,8 @@ LayerTimes layer_times(const Fields& row) {
   return layer;
 }
 HeadTimes head_times(const Fields& row) {
-  return {row.text("scheme"), row.integer("hidden_size", 1), row.integer("vocab_size", 1), row_times(row, "times", 1)};
+  return {row.text("scheme"), row.integer("hidden_size", 1), row.integer("vocab_size", 1),
+          row_times(row, "times", 1, true)};
 }
 
 nlohmann::ordered_json json_of(const std::vector<RowTime>& times) {
@@ -170,8 +171,8 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
     for (const Fields& row : fields.objects("layer_times", 0)) profile.layer_times.push_back(layer_times(row));
   if (fields.has("head_times"))
     for (const Fields& row : fields.objects("head_times", 0)) profile.head_times.push_back(head_times(row));
-  if (fields.has("step_overheads")) profile.step_overheads = row_times(fields, "step_overheads", 0);
-  if (fields.has("layer_overheads")) profile.layer_overheads = row_times(fields, "layer_overheads", 0);
+  if (fields.has("step_overheads")) profile.step_overheads = row_times(fields, "step_overheads", 0, false);
+  if (fields.has("layer_overheads")) profile.layer_overheads = row_times(fields, "layer_overheads", 0, false);
   profile.step_overhead_s = fields.number("step_overhead_s", false);
   profile.layer_overhead_s = fields.number("layer_overhead_s", false);
   return profile;

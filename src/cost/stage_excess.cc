@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "cost/polyline.h"
+#include "cost/product_fit.h"
 #include "cost/step_time.h"
 
 namespace trimeter {
@@ -16,9 +18,6 @@ double weights_of_layer(const ModelSpec& model) {
   for (const LinearSpec& linear : model.linears_of_layer(0))
     n_weights += static_cast<double>(linear.shape.out) * static_cast<double>(linear.shape.in);
   return n_weights;
-}
-double weights_of_head(const ModelSpec& model) {
-  return static_cast<double>(model.vocab_size) * static_cast<double>(model.hidden_size);
 }
 
 // Without what was measured of stages and steps: operations alone.
@@ -47,14 +46,14 @@ StageExcess::StageExcess(const ModelSpec& model, const Format& of_model, const H
                          Target target) {
   if (hardware.layer_times.empty() && hardware.head_times.empty()) return;
   layer_weights_ = weights_of_layer(model);
-  head_weights_ = weights_of_head(model);
+  head_ = model.lm_head().shape;
   const HardwareProfile operations = operations_of(hardware);
   const std::string head_scheme(linear_scheme(model, of_model, model.lm_head()).info().name);
   Format format = trimeter::format("bf16");  // a KV cache in 16 bits, as measured
   format.scheme_of_module = {{std::string(kLmHeadModule), head_scheme}};
   format.scheme = linear_scheme(model, of_model, model.linears_of_layer(0)[0]).info().name;
-  const auto seconds = [&](const ModelSpec& spec, const StepShape& shape, Stage stage) {
-    return StepTimer(spec, format, operations, target, hardware.threads).time(shape).operations_s(stage);
+  const auto seconds = [&](const ModelSpec& spec, const StepShape& shape) {
+    return StepTimer(spec, format, operations, target, hardware.threads).time(shape).operations_s(Stage::kLayers);
   };
   for (const LayerTimes& layer : hardware.layer_times) {
     if (layer.scheme != format.scheme) continue;
@@ -68,23 +67,12 @@ StageExcess::StageExcess(const ModelSpec& model, const Format& of_model, const H
     Size size{weights_of_layer(spec), {}};
     for (const RowTime& time : layer.times)
       size.excess.push_back(
-          {time.n_rows,
-           time.seconds -
-               seconds(spec, shape_of(time.n_rows, layer.n_new, layer.n_context), Stage::kLayers) / kLayers});
+          {time.n_rows, time.seconds - seconds(spec, shape_of(time.n_rows, layer.n_new, layer.n_context)) / kLayers});
     (layer.n_new == 1 ? decode_ : prompt_).push_back(std::move(size));
   }
-  for (const HeadTimes& head : hardware.head_times) {
-    if (head.scheme != head_scheme) continue;
-    ModelSpec spec = model;
-    spec.n_layers = 1;
-    spec.hidden_size = head.hidden_size;
-    spec.vocab_size = head.vocab_size;
-    Size size{weights_of_head(spec), {}};
-    for (const RowTime& time : head.times)
-      size.excess.push_back({time.n_rows, time.seconds - seconds(spec, shape_of(time.n_rows, 1, 0), Stage::kHead)});
-    head_.push_back(std::move(size));
-  }
-  for (std::vector<Size>* sizes : {&decode_, &prompt_, &head_}) std::ranges::sort(*sizes, {}, &Size::n_weights);
+  for (std::vector<Size>* sizes : {&decode_, &prompt_}) std::ranges::sort(*sizes, {}, &Size::n_weights);
+  std::ranges::copy_if(hardware.head_times, std::back_inserter(heads_),
+                       [&](const HeadTimes& head) { return head.scheme == head_scheme; });
 }
 
 std::optional<double> StageExcess::at(const std::vector<Size>& sizes, double n_weights, int64_t n_rows) {
@@ -98,6 +86,12 @@ std::optional<double> StageExcess::of_layer(int64_t n_rows, bool is_decode) cons
   return at(is_decode ? decode_ : prompt_, layer_weights_, n_rows);
 }
 
-std::optional<double> StageExcess::of_head(int64_t n_rows) const { return at(head_, head_weights_, n_rows); }
+std::optional<double> StageExcess::head_seconds(int64_t n_rows) const {
+  if (heads_.empty()) return std::nullopt;
+  std::vector<ProductTime> times;
+  for (const HeadTimes& head : heads_)
+    times.push_back({{head.vocab_size, head.hidden_size}, seconds_at(head.times, n_rows)});
+  return fit_products(times).seconds(head_);
+}
 
 }  // namespace trimeter

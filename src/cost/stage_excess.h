@@ -1,9 +1,11 @@
-// What a stage of a card's step takes beyond what its operations take, timed one by one. Kernels that follow each other
-// overlap, or wait and leave the card empty; a product's time is no straight line of its shape; few rows leave
-// attention to its latency. All of that is in a stage that was measured as it runs, and none of it in a sum:
-//   excess = measured - sum of the operations, for the shape that was measured; negative where a sum says too much
-// and for a model between two measured sizes, between theirs: linear over the logarithm of the stage's weights, and
-// over the step's rows; constant beyond the ends.
+// What stages of a card's step take, from stages that were measured as they run: kernels that follow each other
+// overlap, or wait and leave the card empty, few rows leave attention to its latency. None of that is in a sum of
+// operations timed one by one.
+//   a layer:       what it takes beyond its operations, excess = measured - sum of the operations, for each shape that
+//                  was measured; negative where the sum says too much. For a model between two of them, between theirs:
+//                  linear over the logarithm of the layer's weights, and over the step's rows; constant beyond the ends
+//   what follows   norm, lm_head and the choice are read and written once, all of it by vocabulary or by weights:
+//   the last one:  product_fit.h over the shapes that were measured
 #pragma once
 #include <optional>
 #include <vector>
@@ -18,9 +20,10 @@ class StageExcess {
   // Of schemes that the profile has measured no stages of: none.
   StageExcess(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target);
 
-  // Of one layer in a step of so many rows, decoding or with prompts; of what follows the last one.
+  // Of one layer in a step of so many rows, decoding or with prompts.
   std::optional<double> of_layer(int64_t n_rows, bool is_decode) const;
-  std::optional<double> of_head(int64_t n_rows) const;
+  // All of what follows the last one.
+  std::optional<double> head_seconds(int64_t n_rows) const;
 
  private:
   struct Size {
@@ -29,8 +32,10 @@ class StageExcess {
   };
   static std::optional<double> at(const std::vector<Size>& sizes, double n_weights, int64_t n_rows);
 
-  double layer_weights_ = 0, head_weights_ = 0;
-  std::vector<Size> decode_, prompt_, head_;  // by weights
+  double layer_weights_ = 0;
+  std::vector<Size> decode_, prompt_;  // by weights
+  MatShape head_{};
+  std::vector<HeadTimes> heads_;  // of its scheme
 };
 
 }  // namespace trimeter

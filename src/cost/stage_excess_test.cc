@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cost/example.h"
+#include "cost/product_fit.h"
 #include "cost/step_time.h"
 
 namespace trimeter {
@@ -31,6 +32,41 @@ LayerTimes times_of(const ModelSpec& spec, std::vector<RowTime> times) {
 
 double layers_s(const ModelSpec& spec, const HardwareProfile& hardware, const StepShape& step) {
   return StepTimer(spec, format("bf16"), hardware, kCard, 1).time(step).operations_s(Stage::kLayers);
+}
+
+TEST(ProductFit, FindsWhatTheTimesAreMadeOf) {
+  const ProductFit want{3e-6, 2e-10, 5e-11, 7e-13};
+  std::vector<ProductTime> times;
+  for (const MatShape shape : {MatShape{10240, 4096}, {2048, 4096}, {2048, 8192}, {8192, 1024}, {1024, 1024}})
+    times.push_back({shape, want.seconds(shape)});
+  const ProductFit got = fit_products(times);
+  EXPECT_NEAR(got.call, want.call, 1e-9 * want.call);
+  EXPECT_NEAR(got.per_output, want.per_output, 1e-9 * want.per_output);
+  EXPECT_NEAR(got.per_input, want.per_input, 1e-9 * want.per_input);
+  EXPECT_NEAR(got.per_weight, want.per_weight, 1e-9 * want.per_weight);
+  EXPECT_DOUBLE_EQ(want.seconds({10, 100}), 3e-6 + 2e-9 + 5e-9 + 7e-10);
+}
+
+TEST(ProductFit, NothingIsNegative) {
+  // Rows that cost nothing, and noise that would have them bring time.
+  const std::vector<ProductTime> times = {{{10240, 4096}, 28e-6},
+                                          {{2048, 4096}, 8e-6},
+                                          {{2048, 8192}, 13e-6},
+                                          {{8192, 1024}, 7e-6},
+                                          {{1024, 1024}, 3.5e-6}};
+  const ProductFit got = fit_products(times);
+  EXPECT_GE(got.call, 0);
+  EXPECT_GE(got.per_output, 0);
+  EXPECT_GE(got.per_input, 0);
+  EXPECT_GT(got.per_weight, 0);
+  for (const ProductTime& time : times) EXPECT_NEAR(got.seconds(time.shape) / time.seconds, 1, 0.15);
+}
+
+TEST(ProductFit, OfFewShapesHasFewParts) {
+  const std::vector<ProductTime> one = {{{1000, 100}, 1e-6}}, two = {{{1000, 100}, 3e-6}, {{2000, 100}, 5e-6}};
+  EXPECT_NEAR(fit_products(one).seconds({2000, 100}), 2e-6, 1e-15);
+  EXPECT_NEAR(fit_products(two).call, 1e-6, 1e-15);
+  EXPECT_NEAR(fit_products(two).seconds({3000, 100}), 7e-6, 1e-15);
 }
 
 TEST(StageExcess, AMeasuredLayerTakesWhatWasMeasured) {
@@ -72,7 +108,7 @@ TEST(StageExcess, IsThatOfTheSchemeBetweenItsSizesAndRows) {
   EXPECT_NEAR(*excess.of_layer(2, true), 4e-6, 1e-12);
   EXPECT_NEAR(*excess.of_layer(100, true), 10e-6, 1e-12);
   EXPECT_FALSE(excess.of_layer(1, false).has_value());
-  EXPECT_FALSE(excess.of_head(1).has_value());
+  EXPECT_FALSE(excess.head_seconds(1).has_value());
   EXPECT_NEAR(*StageExcess(large, format("bf16"), hardware, kCard).of_layer(1, true), 5e-6, 1e-12);
   EXPECT_FALSE(StageExcess(spec, format("fp8"), hardware, kCard).of_layer(1, true).has_value());
   // With a cache in fewer bits it is the same; what the cache takes is in the operations.
@@ -108,6 +144,20 @@ TEST(StageExcess, TheHeadIsNormLmHeadAndChoice) {
   EXPECT_NEAR(time(4).seconds, before.seconds + 9e-6, 1e-12);
   hardware.head_times[0].scheme = "fp16";
   EXPECT_DOUBLE_EQ(time(4).seconds, before.seconds);
+}
+
+TEST(StageExcess, TheHeadIsThatOfItsVocabularyAndWidth) {
+  const ModelSpec spec = example_spec();
+  HardwareProfile hardware = card();
+  const ProductFit want{4e-6, 3e-10, 0, 5e-13};
+  for (const MatShape shape : {MatShape{4096, 256}, {64000, 1536}, {201088, 640}, {128256, 3072}})
+    hardware.head_times.push_back(
+        {"bf16", shape.in, shape.out, {{1, want.seconds(shape)}, {3, 3 * want.seconds(shape)}}});
+  const StageExcess excess(spec, format("bf16"), hardware, kCard);
+  const double at_1 = want.seconds({spec.vocab_size, spec.hidden_size});
+  EXPECT_NEAR(*excess.head_seconds(1), at_1, 1e-12);
+  EXPECT_NEAR(*excess.head_seconds(2), 2 * at_1, 1e-12);
+  EXPECT_NEAR(*excess.head_seconds(512), 3 * at_1, 1e-12);
 }
 
 }  // namespace

@@ -191,8 +191,8 @@ StepTime StepTimer::time(const StepShape& scheduled) const {
   else
     result.layers_overhead_s = n_layers * (hardware_.layer_overhead_s_of(n_rows) + barriers_s);
   if (step.n_logit_rows > 0)
-    if (const std::optional<double> excess = excess_.of_head(step.n_logit_rows))
-      result.head_overhead_s = take_excess(result, Stage::kHead, *excess);
+    if (const std::optional<double> seconds = excess_.head_seconds(step.n_logit_rows))
+      result.head_overhead_s = take_excess(result, Stage::kHead, *seconds - result.operations_s(Stage::kHead));
   result.overhead_s += result.layers_overhead_s + result.head_overhead_s;
   for (const OpTime& op : result.ops) {
     result.terms[term_of(op)] += op.seconds;

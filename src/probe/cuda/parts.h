@@ -1,13 +1,20 @@
 // The parts of a card's measurement that are larger than one function; each fills its fields of a profile.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/cuda/cuda.h"
 #include "cost/hardware.h"
+#include "spec/ledger.h"
 #include "spec/model_spec.h"
 
 namespace trimeter::cuda {
+
+// All rows that a decoding step's graph may have: where one kernel takes over from another, steps are on one side or
+// the other, and so is what was measured. Between two of them there are steps with prompts alone.
+inline constexpr std::span kDecodeRows = kGpuGraphRows;
+inline constexpr int64_t kMostDecodeRows = kDecodeRows.back();
 
 // layer_times and head_times of one scheme, appended.
 void measure_stages(HardwareProfile& profile, const std::string& scheme_name, int compute_capability,

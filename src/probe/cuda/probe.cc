@@ -7,13 +7,13 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/gpu.h"
+#include "cost/product_fit.h"
 #include "kernels/gpu_scratch.h"
 #include "probe/build_id.h"
 #include "probe/cuda/micro.h"
 #include "probe/cuda/parts.h"
 #include "probe/cuda/random_model.h"
 #include "probe/cuda/timing.h"
-#include "probe/product_fit.h"
 #include "schemes/gpu_plan.h"
 
 namespace trimeter {
@@ -32,13 +32,12 @@ void measure_read(HardwareProfile& profile, const Stream& stream) {
   }
 }
 
-constexpr int64_t kTokenCounts[] = {1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048};
-constexpr int64_t kMostTokens = std::end(kTokenCounts)[-1];
-// Rows and width differ by themselves: product_fit.h. The first, the largest, shows the peak rate.
-constexpr MatShape kShapes[] = {{10240, 4096}, {2048, 4096}, {2048, 8192}, {8192, 1024}, {1024, 1024}};
-constexpr int64_t kBeyondCache = int64_t{256} << 20, kCachesBeyond = 2;
-// Of a small shape, whose weights are the least that it takes time for: more only where so many would fit the cache.
-constexpr size_t kMostCopies = 96;
+constexpr int64_t kPromptTokens[] = {1024, 2048};  // beside those of decoding
+constexpr int64_t kMostTokens = std::end(kPromptTokens)[-1];
+// Rows and width differ by themselves: product_fit.h. The first, the largest, shows the peak rate; no other is a power
+// of two: stages.cc.
+constexpr MatShape kShapes[] = {{10240, 4096}, {3328, 4608}, {1664, 7936}, {9344, 1152}, {1408, 1280}};
+constexpr int64_t kCachesBeyond = 3;
 
 // Seconds of rounding an input to bf16 between others of its kind, by tokens and width: the same for every scheme.
 using RoundingTimes = std::map<std::pair<int64_t, int64_t>, double>;
@@ -53,9 +52,7 @@ class Problem {
         f32_(numbers(kMostTokens * shape.in * int64_t{sizeof(float)}, stream)),
         bf16_(kMostTokens * shape.in * 2, "product probe") {
     const CanonicalWeight weight = random_weight(scheme, shape);
-    for (int64_t bytes = 0;
-         bytes < kBeyondCache && (copies_.size() < kMostCopies || bytes < kCachesBeyond * gpu.l2_bytes);
-         bytes += copies_.back()->bytes().total())
+    for (int64_t bytes = 0; bytes < kCachesBeyond * gpu.l2_bytes; bytes += copies_.back()->bytes().total())
       copies_.push_back(upload_linear(scheme, weight, gpu.compute_capability, stream.get(), arena_));
     x_ = copies_.front()->input();
     x_.in = shape.in;
@@ -107,10 +104,12 @@ class Problem {
 void measure_kernel(HardwareProfile& profile, const std::string& scheme_name, const GpuInfo& gpu,
                     RoundingTimes& rounding, const Stream& stream) {
   const Scheme& measured = scheme(scheme_name);
+  std::vector<int64_t> token_counts(kDecodeRows.begin(), kDecodeRows.end());
+  token_counts.insert(token_counts.end(), std::begin(kPromptTokens), std::end(kPromptTokens));
   std::map<int64_t, std::vector<ProductTime>> times;  // by tokens
   for (const MatShape shape : kShapes) {
     Problem problem(measured, shape, gpu, stream);
-    for (const int64_t n_tokens : kTokenCounts) times[n_tokens].push_back({shape, problem.seconds(n_tokens, rounding)});
+    for (const int64_t n_tokens : token_counts) times[n_tokens].push_back({shape, problem.seconds(n_tokens, rounding)});
   }
   for (const auto& [n_tokens, of_shapes] : times) {
     const ProductFit fit = fit_products(of_shapes);

@@ -1,5 +1,6 @@
-#include "probe/product_fit.h"
+#include "cost/product_fit.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -64,15 +65,17 @@ ProductFit fit_products(std::span<const ProductTime> times) {
   for (const ProductTime& time : times)
     TM_CHECK(time.seconds > 0, "a product of {} x {} in {} s", time.shape.out, time.shape.in, time.seconds);
   ProductFit best;
+  constexpr double kSame = 1e-12;  // of two that fit all times, the one that comes first
   double least = std::numeric_limits<double>::infinity();
-  for (unsigned without = 0; without < 8; ++without) {  // every choice of the others beside the weights
-    const std::array<bool, kParts> used{(without & 1) == 0, (without & 2) == 0, (without & 4) == 0, true};
+  for (unsigned with = 0; with < 8; ++with) {  // every choice of the others beside the weights, the shortest first
+    const std::array<bool, kParts> used{(with & 1) != 0, (with & 2) != 0, (with & 4) != 0, true};
+    if (std::ranges::count(used, true) > std::ssize(times)) continue;
     const Parts found = solve(times, used);
     const ProductFit fit{found[0], found[1], found[2], found[3]};
     if (!(fit.call >= 0 && fit.per_output >= 0 && fit.per_input >= 0 && fit.per_weight > 0)) continue;
     double error = 0;
     for (const ProductTime& time : times) error += std::pow(fit.seconds(time.shape) / time.seconds - 1, 2);
-    if (error >= least) continue;
+    if (error > least - kSame) continue;
     least = error;
     best = fit;
   }

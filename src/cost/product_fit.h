@@ -1,5 +1,6 @@
-// What a product on a card takes, from the times of a few shapes: a call, what grows with its rows (sums, scales, what
-// is written), with its inputs' width (fetching the input), and with its weights.
+// What a product on a card takes, alone or with what is done with its input and its rows, from the times of a few
+// shapes: a call, what grows with its rows (sums, scales, what is written), with its inputs' width (fetching the
+// input), and with its weights.
 #pragma once
 #include <span>
 
@@ -18,7 +19,8 @@ struct ProductFit {
   double seconds(MatShape shape) const;
 };
 
-// The least squares of relative errors among what has no negative part and a positive per_weight.
+// The least squares of relative errors among what has no negative part, a positive per_weight, and no more parts than
+// there are shapes.
 ProductFit fit_products(std::span<const ProductTime> times);
 
 }  // namespace trimeter
