@@ -7,6 +7,7 @@
 // a layer and what follows the last one take in graphs of their own, untraced, beside what is predicted of them and of
 // the operations in them. Of a step an engine's own part is predicted, too; this one has no engine.
 #include <cupti.h>
+#include <cxxabi.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -64,13 +65,15 @@ void CUPTIAPI take_buffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t v
   std::free(buffer);
 }
 
-// The function's name and, of a template's arguments, what tells its instances apart.
+// The function's name alone; cuBLASLt's are not mangled.
 std::string short_name(const std::string& mangled) {
-  const size_t begin = mangled.find("kernel");
-  if (begin == std::string::npos) return mangled.substr(0, 40);
-  size_t from = begin;
-  while (from > 0 && (std::isalpha(mangled[from - 1]) || mangled[from - 1] == '_')) --from;
-  return mangled.substr(from, begin + 6 - from);
+  int status = 0;
+  char* demangled = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
+  if (demangled == nullptr) return mangled.substr(0, 40);
+  std::string name = demangled;
+  std::free(demangled);
+  name.resize(std::min(name.find('<'), name.find('(')));
+  return name.substr(name.rfind(':') + 1);
 }
 
 std::vector<int64_t> numbers(const std::string& list) {

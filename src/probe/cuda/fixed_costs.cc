@@ -26,13 +26,22 @@ class TimedRunner : public StepRunner {
     launched_s = now_s() - begin;
   }
   std::span<const float> logits(std::span<const int32_t> rows) override { return forward_.logits(rows); }
-  std::span<const int32_t> largest(std::span<const int32_t> rows) override { return forward_.largest(rows); }
+  // Every request is greedy.
+  std::span<const ChosenToken> choose(std::span<const int32_t> rows, std::span<const RowChoice>) override {
+    greedy_.resize(rows.size());
+    const std::span<const int32_t> tokens = forward_.draw(rows, greedy_);
+    chosen_.assign(rows.size(), {});
+    for (size_t i = 0; i < rows.size(); ++i) chosen_[i].token = tokens[i];
+    return chosen_;
+  }
 
   double launched_s = 0;  // of the last run: until all of it was enqueued
 
  private:
   CudaForward& forward_;
   KvView kv_;
+  std::vector<RowDraw> greedy_;
+  std::vector<ChosenToken> chosen_;
 };
 
 // A model and the loop of an engine with it.
