@@ -16,7 +16,7 @@ compile() {
 }
 export -f compile
 build() {
-  printf '%s\n' src/kernels/cuda/*.cu src/tensor/dtype.cc src/kernels/gpu_scratch.cc bench/cuda/*.cu | grep -v _test.cc |
+  printf '%s\n' src/kernels/cuda/*.cu src/tensor/dtype.cc src/kernels/gpu_{rows,scratch}.cc bench/cuda/*.cu | grep -v _test.cc |
     xargs -P "$(nproc)" -I{} bash -c 'compile {}'
   for program in check time; do
     nvcc $(ls "$build"/*.o | grep -v -e check.cu.o -e time.cu.o) "$build/$program.cu.o" -o "$build/$program" -lcublasLt

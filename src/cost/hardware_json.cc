@@ -145,6 +145,7 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   profile.measured_at = fields.text("measured_at");
   profile.build = fields.text("build");
   profile.threads = static_cast<int>(fields.integer("threads", 1));
+  profile.n_multiprocessors = static_cast<int>(fields.integer("n_multiprocessors", 0));
   profile.memory_bytes = fields.integer("memory_bytes", 0);
   profile.l2_bytes = fields.integer("l2_bytes", 0);
   profile.l3_bytes = fields.integer("l3_bytes", 0);
@@ -190,6 +191,7 @@ std::string to_json(const HardwareProfile& profile) {
                                      {"memory_bytes", profile.memory_bytes},
                                      {"l2_bytes", profile.l2_bytes},
                                      {"l3_bytes", profile.l3_bytes}};
+  if (profile.n_multiprocessors != 0) document["n_multiprocessors"] = profile.n_multiprocessors;
   document["read_bandwidth"] = json::array();
   for (const BandwidthPoint& point : profile.read_bandwidth)
     document["read_bandwidth"].push_back({{"working_set_bytes", point.working_set_bytes},

@@ -79,7 +79,8 @@ double StepTimer::kv_bytes_of_layer(const StepShape& step) const {
 }
 
 OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s) const {
-  const double read_s = static_cast<double>(op.weight_bytes) / bytes_per_s;
+  double read_s = static_cast<double>(op.weight_bytes) / bytes_per_s;
+  auto rows = static_cast<double>(op.shape.out);
   const double share = largest_share((op.shape.out + kPanelRows - 1) / kPanelRows);
   if (target_.is_gpu()) {
     const int64_t at_once =
@@ -91,6 +92,10 @@ OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s
       part.flops *= static_cast<double>(at_once) / static_cast<double>(op.n_tokens);
       return linear(part, bytes_per_s, prepare_s);
     }
+    const int64_t waited_for = gpu_rows_waited_for(scheme(op.scheme).info(), op.shape, target_.compute_capability,
+                                                   op.n_tokens, hardware_.n_multiprocessors);
+    read_s *= static_cast<double>(waited_for) / rows;
+    rows = static_cast<double>(waited_for);
   }
   const auto rate = hardware_.kernel_rate(op.scheme, name(target_), op.n_tokens);
   prepare_s =
@@ -99,8 +104,8 @@ OpTime StepTimer::linear(const OpCost& op, double bytes_per_s, double& prepare_s
     const double peak_of_thread = hardware_.rates.at(plan_on(scheme(op.scheme), target_).executed) / hardware_.threads;
     return roofline(op, read_s, op.flops / peak_of_thread * share);
   }
-  const double multiply_s = static_cast<double>(op.shape.out) *
-                            (static_cast<double>(op.shape.in) * rate.seconds_per_weight + rate.seconds_per_output);
+  const double multiply_s =
+      rows * (static_cast<double>(op.shape.in) * rate.seconds_per_weight + rate.seconds_per_output);
   return roofline(op, read_s, multiply_s * share + rate.seconds_per_call, rate.overlap);
 }
 

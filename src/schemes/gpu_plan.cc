@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/gpu_rows.h"
 #include "kernels/gpu_scratch.h"
 #include "schemes/stacked_scheme.h"
 
@@ -96,6 +97,23 @@ KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capabi
 int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens) {
   const int64_t tokens = tokens_of_kernel(scheme, shape, compute_capability);
   return tokens > 0 && n_tokens % tokens == 0 ? n_tokens : std::min(n_tokens, kGpuFp8StreamTokens);
+}
+
+int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens,
+                            int64_t n_multiprocessors) {
+  if (n_multiprocessors == 0 || n_tokens > 16) return shape.out;
+  const GpuArithmetic arithmetic = gpu_arithmetic(scheme, compute_capability);
+  if (arithmetic == GpuArithmetic::kF32) return shape.out;
+  if (scheme.bits_per_weight == 4) {
+    if (!gpu_int4_takes(shape.out, shape.in, n_tokens)) return shape.out;
+    return gpu_rows_waited_for(shape.out, kGpuInt4Rows, n_multiprocessors);
+  }
+  const bool is_wide = scheme.bits_per_weight == 8 && arithmetic == GpuArithmetic::kBF16;
+  if (is_wide && n_tokens > 8 && !gpu_is_small(shape.out, shape.in)) return shape.out;
+  const int64_t rows = gpu_deep_rows(n_tokens),
+                row_bytes = static_cast<int64_t>(static_cast<double>(shape.in) * scheme.bits_per_weight / 8);
+  if (!gpu_blocks_stay_whole(shape.out, rows, row_bytes, n_multiprocessors)) return shape.out;
+  return gpu_rows_waited_for(shape.out, rows, n_multiprocessors);
 }
 
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {

@@ -27,6 +27,11 @@ KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capabi
 // fp8 kernel.
 int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens);
 
+// As many rows as the product could have in its time were they even among the card's multiprocessors:
+// kernels/gpu_rows.h. out where they are even, a library divides them, or n_multiprocessors is 0, unknown.
+int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens,
+                            int64_t n_multiprocessors);
+
 // The input as the kernel multiplies it, [n_tokens, in], and its scales: f32, one for a token or for a token and group.
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in);
 int64_t gpu_input_scales_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in);

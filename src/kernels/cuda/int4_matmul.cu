@@ -3,12 +3,10 @@
 #include "kernels/cuda/int4_matmul.cuh"
 #include "kernels/cuda/int4_matmul.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/gpu_rows.h"
 
 namespace trimeter::cuda {
 namespace {
-
-// With more tokens than 4 every CTA's making integers of them weighs more than what smaller weights gain.
-constexpr int64_t kMostTokens = 8, kMostOfSmall = 4, kLeastOfLarge = int64_t{32} << 20;
 
 // f of the configuration that a product gets.
 template <class F>
@@ -31,8 +29,8 @@ int n_units(int64_t k) {
 }  // namespace
 
 bool int4_matmul_takes(const DeviceMatrix& w, int64_t n_tokens) {
-  if (w.form != WeightForm::kI4 || w.scale_form != ScaleForm::kGroup || n_tokens > kMostTokens) return false;
-  if (n_tokens > kMostOfSmall && w.n * w.k < kLeastOfLarge) return false;
+  if (w.form != WeightForm::kI4 || w.scale_form != ScaleForm::kGroup || !gpu_int4_takes(w.n, w.k, n_tokens))
+    return false;
   return configured(w, n_tokens, [&]<class C>(C) { return C::shared_bytes(n_units<C>(w.k)); }) <= card().shared_bytes;
 }
 
@@ -54,6 +52,7 @@ void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias,
   args.bf16_scales = w.scale_dtype == DType::kBF16;
   args.accumulate = accumulate;
   configured(w, x.n_tokens, [&]<class C>(C) {
+    static_assert(C::kRows == kGpuInt4Rows);
     static const bool raised = [] {
       cudaFuncSetAttribute(int4_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, card().shared_bytes);
       return true;

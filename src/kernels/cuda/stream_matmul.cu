@@ -3,6 +3,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/stream_matmul.cuh"
 #include "kernels/cuda/stream_matmul.h"
+#include "kernels/gpu_rows.h"
 #include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
@@ -20,6 +21,7 @@ int resident_bytes(const StreamArgs& args) {
 template <class C>
 void launch(StreamArgs args, cudaStream_t stream) {
   static_assert(C::kRows <= kMaxRows);
+  static_assert(!C::kDeep || C::kNibbles || C::kRows == gpu_deep_rows(C::kTokens));
   static const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1280, card().shared_bytes);
   static const bool raised = [] {
     cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, room);
@@ -32,9 +34,10 @@ void launch(StreamArgs args, cudaStream_t stream) {
   args.n_stages = std::min((room - beside) / C::kStageBytes, C::kMaxStages);
   if (args.n_stages < 2) unsupported("so little shared memory");
   const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
-  // Row blocks that do not give each multiprocessor one are shared; and those of 4 bits, which are bound by
-  // instructions, so that all multiprocessors have as many.
-  const bool whole = C::kDeep && !C::kNibbles && n_row_blocks > card().n_multiprocessors;
+  // Those of 4 bits are shared always: they are bound by instructions, which all multiprocessors then have as many of.
+  const bool whole = C::kDeep && !C::kNibbles &&
+                     gpu_blocks_stay_whole(args.n, C::kRows, int64_t{args.k_padded} * StreamRing<C>::element_bytes(),
+                                           card().n_multiprocessors);
   args.share = whole ? args.stages_per_row : 1;
   const int n_shares = n_row_blocks * args.stages_per_row / args.share;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
@@ -54,7 +57,7 @@ template <Weights kWeights, Scaling kScaling>
 void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
   constexpr int kPieces = StreamConfig<kWeights, kScaling, 1>::kPieces;
   constexpr int kTiles = kPieces == 1 ? 2 : 1;  // two of 4 bits share an input fragment
-  const bool is_small = args.k <= 8192 && int64_t{args.n} * args.k <= int64_t{8192} * 8192;
+  const bool is_small = gpu_is_small(args.n, args.k);
   if (args.m <= 8) {
     using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
     if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput) && !C::kNibbles) {

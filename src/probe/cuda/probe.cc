@@ -109,7 +109,11 @@ void measure_kernel(HardwareProfile& profile, const std::string& scheme_name, co
   std::map<int64_t, std::vector<ProductTime>> times;  // by tokens
   for (const MatShape shape : kShapes) {
     Problem problem(measured, shape, gpu, stream);
-    for (const int64_t n_tokens : token_counts) times[n_tokens].push_back({shape, problem.seconds(n_tokens, rounding)});
+    for (const int64_t n_tokens : token_counts) {
+      const int64_t rows =
+          gpu_rows_waited_for(measured.info(), shape, gpu.compute_capability, n_tokens, gpu.n_multiprocessors);
+      times[n_tokens].push_back({{rows, shape.in}, problem.seconds(n_tokens, rounding)});
+    }
   }
   for (const auto& [n_tokens, of_shapes] : times) {
     const ProductFit fit = fit_products(of_shapes);
@@ -205,6 +209,7 @@ HardwareProfile measure_gpu(const std::vector<std::string>& wanted, const ProbeP
   profile.isa = name(Target::gpu(gpu.compute_capability));
   profile.measured_at = utc_now();
   profile.build = build_id();
+  profile.n_multiprocessors = gpu.n_multiprocessors;
   profile.memory_bytes = gpu.memory_bytes;
   profile.l2_bytes = gpu.l2_bytes;
 
