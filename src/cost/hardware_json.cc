@@ -145,7 +145,8 @@ HardwareProfile hardware_profile_from_json(const std::string& text, const std::s
   profile.measured_at = fields.text("measured_at");
   profile.build = fields.text("build");
   profile.threads = static_cast<int>(fields.integer("threads", 1));
-  profile.n_multiprocessors = static_cast<int>(fields.integer("n_multiprocessors", 0));
+  if (fields.has("n_multiprocessors"))
+    profile.n_multiprocessors = static_cast<int>(fields.integer("n_multiprocessors", 0));
   profile.memory_bytes = fields.integer("memory_bytes", 0);
   profile.l2_bytes = fields.integer("l2_bytes", 0);
   profile.l3_bytes = fields.integer("l3_bytes", 0);

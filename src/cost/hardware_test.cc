@@ -19,6 +19,7 @@ HardwareProfile sample_profile() {
   profile.measured_at = "2026-11-23T15:00:00Z";
   profile.build = "0.1.0";
   profile.threads = 2;
+  profile.n_multiprocessors = 3;
   profile.memory_bytes = 4096 * kMiB;
   profile.l2_bytes = kMiB;
   profile.l3_bytes = 32 * kMiB;
@@ -99,7 +100,7 @@ TEST(Hardware, JsonKeepsEveryField) {
   EXPECT_EQ(to_json(hardware_profile_from_json(text, "p.json")), text);
   // A field that neither direction knows would pass the line above: count what the document holds.
   const auto document = nlohmann::json::parse(text);
-  EXPECT_EQ(document.size(), 22u);
+  EXPECT_EQ(document.size(), 23u);
   EXPECT_EQ(document["read_bandwidth"].size(), 4u);
   EXPECT_EQ(document["kernels"][1]["seconds_per_output"], 6e-9);
   EXPECT_EQ(document["kernels"][1]["overlap"], 0.5);

@@ -11,6 +11,7 @@
 namespace trimeter {
 namespace {
 
+constexpr double kNear = 0.7;   // of log(weights): a factor of 2
 constexpr int64_t kLayers = 8;  // any number: a layer is a share of them
 
 double weights_of_layer(const ModelSpec& model) {
@@ -77,8 +78,17 @@ StageExcess::StageExcess(const ModelSpec& model, const Format& of_model, const H
 
 std::optional<double> StageExcess::at(const std::vector<Size>& sizes, double n_weights, int64_t n_rows) {
   if (sizes.empty()) return std::nullopt;
-  std::vector<std::pair<double, double>> curve;
-  for (const Size& size : sizes) curve.emplace_back(std::log(size.n_weights), seconds_at(size.excess, n_rows));
+  std::vector<std::pair<double, double>> measured, curve;
+  for (const Size& size : sizes) measured.emplace_back(std::log(size.n_weights), seconds_at(size.excess, n_rows));
+  for (const auto& [x, _] : measured) {
+    double sum = 0, weight = 0;
+    for (const auto& [other, seconds] : measured) {
+      const double near = std::max(0.0, 1 - std::fabs(other - x) / kNear);
+      sum += near * seconds;
+      weight += near;
+    }
+    curve.emplace_back(x, sum / weight);
+  }
   return on_polyline(curve, std::log(n_weights));
 }
 

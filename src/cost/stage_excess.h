@@ -3,7 +3,8 @@
 // operations timed one by one.
 //   a layer:       what it takes beyond its operations, excess = measured - sum of the operations, for each shape that
 //                  was measured; negative where the sum says too much. For a model between two of them, between theirs:
-//                  linear over the logarithm of the layer's weights, and over the step's rows; constant beyond the ends
+//                  linear over the logarithm of the layer's weights, and over the step's rows; constant beyond the ends.
+//                  Shapes of less than twice another's weights share theirs, the more the nearer
 //   what follows   norm, lm_head and the choice are read and written once, all of it by vocabulary or by weights:
 //   the last one:  product_fit.h over the shapes that were measured
 #pragma once

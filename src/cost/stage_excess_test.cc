@@ -115,6 +115,19 @@ TEST(StageExcess, IsThatOfTheSchemeBetweenItsSizesAndRows) {
   EXPECT_NEAR(*StageExcess(spec, format("bf16+kv-fp8"), hardware, kCard).of_layer(1, true), 3e-6, 1e-12);
 }
 
+TEST(StageExcess, ShapesOfAboutAsManyWeightsShareTheirs) {
+  const ModelSpec spec = example_spec();
+  HardwareProfile hardware = card();
+  ModelSpec same = spec;
+  same.n_heads = same.n_kv_heads = 4, same.intermediate_size = 4096 + 2048 / 3;  // as many weights, in others' places
+  same.hidden_size = 1024;
+  const auto with_excess = [&](const ModelSpec& of, double seconds) {
+    return times_of(of, {{1, layers_s(of, card(), decoding(1, 100)) + seconds}});
+  };
+  hardware.layer_times = {with_excess(spec, 2e-6), with_excess(same, 6e-6)};
+  EXPECT_NEAR(*StageExcess(spec, format("bf16"), hardware, kCard).of_layer(1, true), 4e-6, 1e-8);
+}
+
 TEST(StageExcess, StepsWithPromptsHaveTheirOwn) {
   const ModelSpec spec = example_spec();
   HardwareProfile hardware = card();

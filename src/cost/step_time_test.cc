@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "cost/example.h"
 
@@ -145,6 +147,21 @@ TEST(StepTime, AStepWithPromptsTakesACardAtLeastItsLaunches) {
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 1, .n_context = 8}}), decode_s);  // a graph
   hardware.launched_layers = {{"bf16", 4}, {"fp8_e4m3", 9}};
   EXPECT_DOUBLE_EQ(seconds({{.n_new = 8, .n_context = 0}}), 7);
+}
+
+TEST(StepTime, ProductsOfACardWaitForItsBusiestMultiprocessor) {
+  const ModelSpec spec = example_spec();
+  HardwareProfile hardware = example_hardware();
+  hardware.kind = "cuda";
+  const auto of_gate_up = [&] {
+    const StepTime time = StepTimer(spec, format("bf16"), hardware, Target::gpu(90), 1).time({{{1, 8}}, 1});
+    return std::ranges::find(time.ops, "gate_up_proj", &OpTime::name)->seconds;
+  };
+  const double even_s = of_gate_up();  // 512 blocks of 16 rows
+  hardware.n_multiprocessors = 128;
+  EXPECT_DOUBLE_EQ(of_gate_up(), even_s);
+  hardware.n_multiprocessors = 100;  // one has six, all could have had 600
+  EXPECT_NEAR(of_gate_up(), even_s * 600 / 512, 1e-12);
 }
 
 TEST(StepTime, ADecodingStepOfACardIsPaddedToTheNextGraph) {

@@ -20,9 +20,8 @@ constexpr bool gpu_is_small(int64_t n, int64_t k) { return k <= 8192 && n * k <=
 // As many rows as all multiprocessors could have had in the time that the busiest one needs for its blocks; at least n.
 int64_t gpu_rows_waited_for(int64_t n, int64_t rows_of_block, int64_t n_multiprocessors);
 
-// Whether each of these blocks is one CTA's, or all of them are divided evenly, which costs the CTAs of a block that
-// they put their sums together: blocks stay whole if every multiprocessor has one, unless the others would meanwhile
-// have read more than that takes. row_bytes: of the weight.
-bool gpu_blocks_stay_whole(int64_t n, int64_t rows_of_block, int64_t row_bytes, int64_t n_multiprocessors);
+// Whether each of these blocks is one CTA's, which every multiprocessor has one of at least; else all of them are
+// divided evenly, and the CTAs of a block put their sums together.
+bool gpu_blocks_stay_whole(int64_t n, int64_t rows_of_block, int64_t n_multiprocessors);
 
 }  // namespace trimeter

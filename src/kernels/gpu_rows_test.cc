@@ -12,11 +12,9 @@ TEST(GpuRows, TheBusiestMultiprocessorIsWaitedFor) {
   EXPECT_EQ(gpu_rows_waited_for(16, 32, 132), 132 * 32);
 }
 
-TEST(GpuRows, BlocksStayWholeWhereThatLosesLittle) {
-  EXPECT_FALSE(gpu_blocks_stay_whole(132 * 16, 16, 8192, 132));  // one each, and no more
-  EXPECT_TRUE(gpu_blocks_stay_whole(4096, 16, 8192, 132));       // 256 blocks, of 264
-  EXPECT_TRUE(gpu_blocks_stay_whole(4608, 16, 7168, 132));       // 1728 rows of 7 KiB are waited for in vain
-  EXPECT_FALSE(gpu_blocks_stay_whole(4608, 16, 28672, 132));     // of 28 KiB
+TEST(GpuRows, BlocksStayWholeWhereEveryMultiprocessorHasOne) {
+  EXPECT_FALSE(gpu_blocks_stay_whole(132 * 16, 16, 132));
+  EXPECT_TRUE(gpu_blocks_stay_whole(132 * 16 + 1, 16, 132));
 }
 
 }  // namespace

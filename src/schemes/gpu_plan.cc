@@ -110,9 +110,8 @@ int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int comput
   }
   const bool is_wide = scheme.bits_per_weight == 8 && arithmetic == GpuArithmetic::kBF16;
   if (is_wide && n_tokens > 8 && !gpu_is_small(shape.out, shape.in)) return shape.out;
-  const int64_t rows = gpu_deep_rows(n_tokens),
-                row_bytes = static_cast<int64_t>(static_cast<double>(shape.in) * scheme.bits_per_weight / 8);
-  if (!gpu_blocks_stay_whole(shape.out, rows, row_bytes, n_multiprocessors)) return shape.out;
+  const int64_t rows = gpu_deep_rows(n_tokens);
+  if (!gpu_blocks_stay_whole(shape.out, rows, n_multiprocessors)) return shape.out;
   return gpu_rows_waited_for(shape.out, rows, n_multiprocessors);
 }
 

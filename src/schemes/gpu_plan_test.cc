@@ -79,5 +79,20 @@ TEST(GpuPlan, InputsAreAsWideAsTheArithmetic) {
   EXPECT_EQ(scales("bf16", 90), 0);
 }
 
+TEST(GpuPlan, RowsThatAreWaitedFor) {
+  const auto rows = [](const char* name, MatShape shape, int64_t n_tokens) {
+    return gpu_rows_waited_for(scheme(name).info(), shape, 90, n_tokens, 132);
+  };
+  EXPECT_EQ(rows("bf16", {3584, 3584}, 1), 2 * 132 * 16);
+  EXPECT_EQ(rows("bf16", {3584, 3584}, 16), 3584);  // 112 blocks of 32, which are shared
+  EXPECT_EQ(rows("bf16", {4608, 3584}, 16), 2 * 132 * 32);
+  EXPECT_EQ(rows("bf16", {3584, 3584}, 17), 3584);  // cuBLASLt's
+  EXPECT_EQ(rows("fp32", {3584, 3584}, 1), 3584);
+  EXPECT_EQ(rows("int4_g128", {4608, 3584}, 4), 2 * 132 * 32);
+  EXPECT_EQ(rows("int4_g128", {4608, 3584}, 8), 4608);  // too small for so many tokens
+  EXPECT_EQ(rows("int8w", {4608, 18944}, 16), 4608);
+  EXPECT_EQ(gpu_rows_waited_for(scheme("bf16").info(), {3584, 3584}, 90, 1, 0), 3584);
+}
+
 }  // namespace
 }  // namespace trimeter

@@ -35,9 +35,7 @@ void launch(StreamArgs args, cudaStream_t stream) {
   if (args.n_stages < 2) unsupported("so little shared memory");
   const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
   // Those of 4 bits are shared always: they are bound by instructions, which all multiprocessors then have as many of.
-  const bool whole = C::kDeep && !C::kNibbles &&
-                     gpu_blocks_stay_whole(args.n, C::kRows, int64_t{args.k_padded} * StreamRing<C>::element_bytes(),
-                                           card().n_multiprocessors);
+  const bool whole = C::kDeep && !C::kNibbles && gpu_blocks_stay_whole(args.n, C::kRows, card().n_multiprocessors);
   args.share = whole ? args.stages_per_row : 1;
   const int n_shares = n_row_blocks * args.stages_per_row / args.share;
   const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);

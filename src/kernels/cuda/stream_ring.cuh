@@ -28,7 +28,7 @@ struct StreamRing {
 
   // Neighbouring tokens' pieces fall into different halves of the banks.
   static __device__ int input_offset(int token, int piece) { return token * 128 + ((piece ^ ((token & 1) << 2)) << 4); }
-  static __host__ __device__ constexpr int element_bytes() {
+  static __device__ constexpr int element_bytes() {
     return C::kWeights == Weights::kF16 || C::kWeights == Weights::kBF16 ? 2 : 1;
   }
   __device__ char* stage(int slot) const { return shared + slot * C::kStageBytes; }

@@ -16,13 +16,17 @@ namespace {
 struct LayerShape {
   int64_t hidden, intermediate, n_heads, n_kv_heads, head_dim;
 };
-// Of 1 to 250 million weights. Powers of two would be the wrong ones: kernels divide a matrix into blocks of rows and
+// Of 1 to 275 million weights. Powers of two would be the wrong ones: kernels divide a matrix into blocks of rows and
 // stretches of their width, which such shapes fill and share out to the last one. Others leave a multiprocessor with
 // twice the work of the mean: at 16 rows a layer of 896 x 4864 takes 10% longer than one of 1024 x 4096 and as many
-// weights. Where small models are, two shapes of a different kind follow closely, so that what lies between is
-// neither's luck: gate_up of the first is more row blocks than run at once, of the second it is not.
-constexpr LayerShape kLayers[] = {{256, 1024, 4, 2, 64},    {768, 4608, 12, 4, 64},   {1280, 3456, 20, 4, 64},
-                                  {1536, 8960, 12, 2, 128}, {2560, 9728, 32, 8, 128}, {4608, 14336, 36, 4, 128}};
+// weights. Where such layers are small or large, two shapes follow closely, so that what is near them is not one's
+// luck.
+constexpr LayerShape kLayers[] = {{256, 1024, 4, 2, 64},     {768, 4608, 12, 4, 64},
+                                  {1024, 3072, 16, 8, 128},    // Qwen3-0.6B's
+                                  {1536, 8960, 12, 2, 128},    // Qwen2.5-1.5B's
+                                  {2560, 9728, 32, 8, 128},    // Qwen3-4B's
+                                  {4096, 14336, 32, 8, 128},   // Llama-3-8B's
+                                  {5120, 13824, 40, 8, 128}};  // Qwen2.5-14B's
 // Vocabulary and width differ by themselves: product_fit.h. All but the first are more than a cache holds.
 constexpr MatShape kHeads[] = {{kSmallVocab, 256}, {64000, 1536}, {201088, 640}, {32000, 4096}, {128256, 3072}};
 
