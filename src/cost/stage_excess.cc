@@ -93,7 +93,9 @@ std::optional<double> StageExcess::at(const std::vector<Size>& sizes, double n_w
 }
 
 std::optional<double> StageExcess::of_layer(int64_t n_rows, bool is_decode) const {
-  return at(is_decode ? decode_ : prompt_, layer_weights_, n_rows);
+  if (is_decode) return at(decode_, layer_weights_, n_rows);
+  const std::optional<double> excess = at(prompt_, layer_weights_, n_rows);
+  return excess ? std::optional(std::max(*excess, 0.0)) : std::nullopt;
 }
 
 std::optional<double> StageExcess::head_seconds(int64_t n_rows) const {

@@ -2,9 +2,11 @@
 // overlap, or wait and leave the card empty, few rows leave attention to its latency. None of that is in a sum of
 // operations timed one by one.
 //   a layer:       what it takes beyond its operations, excess = measured - sum of the operations, for each shape that
-//                  was measured; negative where the sum says too much. For a model between two of them, between theirs:
-//                  linear over the logarithm of the layer's weights, and over the step's rows; constant beyond the ends.
-//                  Shapes of less than twice another's weights share theirs, the more the nearer
+//                  was measured; negative where the sum of a step that decodes says too much. Prompts that were measured
+//                  are short ones, with less attention than the sum says; of others that is not known, and nothing is
+//                  taken from theirs. For a model between two shapes, between theirs: linear over the logarithm of the
+//                  layer's weights, and over the step's rows; constant beyond the ends. Shapes of less than twice
+//                  another's weights share theirs, the more the nearer
 //   what follows   norm, lm_head and the choice are read and written once, all of it by vocabulary or by weights:
 //   the last one:  product_fit.h over the shapes that were measured
 #pragma once
@@ -21,7 +23,7 @@ class StageExcess {
   // Of schemes that the profile has measured no stages of: none.
   StageExcess(const ModelSpec& model, const Format& format, const HardwareProfile& hardware, Target target);
 
-  // Of one layer in a step of so many rows, decoding or with prompts.
+  // Of one layer in a step of so many rows, decoding or with prompts; of these not below 0.
   std::optional<double> of_layer(int64_t n_rows, bool is_decode) const;
   // All of what follows the last one.
   std::optional<double> head_seconds(int64_t n_rows) const;

@@ -139,6 +139,9 @@ TEST(StageExcess, StepsWithPromptsHaveTheirOwn) {
   const StageExcess excess(spec, format("bf16"), hardware, kCard);
   EXPECT_NEAR(*excess.of_layer(64, false), 7e-6, 1e-12);
   EXPECT_FALSE(excess.of_layer(64, true).has_value());
+  HardwareProfile less = hardware;
+  less.layer_times[0].times[0].seconds -= 9e-6;
+  EXPECT_EQ(StageExcess(spec, format("bf16"), less, kCard).of_layer(64, false), 0.0);
   const StepTimer timer(spec, format("bf16"), hardware, kCard, 1);
   EXPECT_NEAR(timer.time(prompts).overhead_s, 7e-6, 1e-12);
 }
