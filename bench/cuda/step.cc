@@ -72,6 +72,8 @@ std::string short_name(const std::string& mangled) {
   if (demangled == nullptr) return mangled.substr(0, 40);
   std::string name = demangled;
   std::free(demangled);
+  constexpr std::string_view kAnonymous = "(anonymous namespace)::";
+  if (const size_t at = name.find(kAnonymous); at != std::string::npos) name.erase(at, kAnonymous.size());
   name.resize(std::min(name.find('<'), name.find('(')));
   return name.substr(name.rfind(':') + 1);
 }
