@@ -302,9 +302,9 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
       const MatmulKernel kernel = plan_matmul(w.matrix, m);
       double bound = static_cast<double>(k / 16 + 8) * std::ldexp(1, -24);
       // Codes of 4 bits go in with 128 added, which makes sums of 128 products up to 32 times as large; or the input is
-      // rounded to 2^-15 of its group's largest value, here less than 4 of a value's mean.
+      // rounded to 2^-15 of the largest value of a group, which averages out.
       if (kernel == MatmulKernel::kStream && c.form == WeightForm::kI4 && m <= 8) bound += 16 * 32 * std::ldexp(1, -24);
-      if (kernel == MatmulKernel::kInt4) bound += std::ldexp(1, -13);
+      if (kernel == MatmulKernel::kInt4) bound += std::ldexp(1, -17);
       // Widened weights are rounded to bf16; with more than 32 tokens a group's scale, too.
       if (kernel == MatmulKernel::kWidenLt) bound += std::ldexp(1, -9);
       if (kernel == MatmulKernel::kStream && c.scale == ScaleForm::kGroup && m > 32) bound += std::ldexp(1, -8);
