@@ -206,9 +206,9 @@ void check_draws_of_no_numbers() {
 
 void check_draws() {
   for (int kind = 0; kind < 5; kind++) {
-    check_draws_of(33001, kind);  // four CTAs, rows that begin anywhere
+    check_draws_of(33001, kind);  // eight CTAs, rows that begin anywhere
     if (small) continue;
-    for (const int64_t vocab : {2, 1000, 9000, 151936}) check_draws_of(vocab, kind);
+    for (const int64_t vocab : {2, 1000, 9000, 20001, 151936}) check_draws_of(vocab, kind);
   }
   if (!small) check_draws_of(450000, 1);  // more than shared memory holds
   check_draws_of_no_numbers();

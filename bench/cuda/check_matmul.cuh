@@ -355,6 +355,8 @@ void check_matmuls() {
   for (const Case& c : cases) {
     if (small) {
       check_matmul(c, 272, 384, {1, 9, 40, 66});
+      // CTAs of three blocks.
+      if (c.form == W::kI4 && c.group != 0) check_matmul(c, 8464, 128, {1, 3});
       continue;
     }
     check_matmul(c, 48, 128, {1, 2, 8, 9, 16, 17});
@@ -362,6 +364,9 @@ void check_matmuls() {
     check_matmul(c, 2048, 4096, {1, 7, 16, 31, 64, 128, 512});
     if (c.scale == S::kGroup && c.group == 32) check_matmul(c, 80, 416, {1, 16, 64, 100});  // k no multiple of 64
     check_matmul(c, 528, 14336, {1, 16, 64, 100});
+    if (c.form != W::kI4) continue;
+    check_matmul(c, 272, 896, {2, 3, 4});
+    if (c.zeros && !c.order) check_matmul(c, 8464, 4096, {1, 3, 5, 8});  // several blocks a CTA, more than 4 tokens
   }
 }
 

@@ -61,7 +61,7 @@ struct HardwareProfile {
   static constexpr int kSchema = 1;
   std::string name, kind = "cpu", source = "measured";  // or "datasheet"
   std::string isa, measured_at;
-  std::string build;  // of the program that measured: its kernels' rates are in here
+  std::string build;                       // of the program that measured: its kernels' rates are in here
   int threads = 1, n_multiprocessors = 0;  // a card's; 0: not known
   int64_t memory_bytes = 0, l2_bytes = 0, l3_bytes = 0;
   std::vector<BandwidthPoint> read_bandwidth;  // by thread count and by working set; never empty

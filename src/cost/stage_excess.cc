@@ -11,8 +11,8 @@
 namespace trimeter {
 namespace {
 
-constexpr double kNear = 0.7;   // of log(weights): a factor of 2
-constexpr int64_t kLayers = 8;  // any number: a layer is a share of them
+constexpr double kNear = 0.7;          // of log(weights): a factor of 2
+constexpr int64_t kLayersOfModel = 8;  // any number: a layer is a share of them
 
 double weights_of_layer(const ModelSpec& model) {
   double n_weights = 0;
@@ -59,7 +59,7 @@ StageExcess::StageExcess(const ModelSpec& model, const Format& of_model, const H
   for (const LayerTimes& layer : hardware.layer_times) {
     if (layer.scheme != format.scheme) continue;
     ModelSpec spec = model;
-    spec.n_layers = kLayers;
+    spec.n_layers = kLayersOfModel;
     spec.hidden_size = layer.hidden_size;
     spec.intermediate_size = layer.intermediate_size;
     spec.n_heads = layer.n_heads;
@@ -68,7 +68,8 @@ StageExcess::StageExcess(const ModelSpec& model, const Format& of_model, const H
     Size size{weights_of_layer(spec), {}};
     for (const RowTime& time : layer.times)
       size.excess.push_back(
-          {time.n_rows, time.seconds - seconds(spec, shape_of(time.n_rows, layer.n_new, layer.n_context)) / kLayers});
+          {time.n_rows,
+           time.seconds - seconds(spec, shape_of(time.n_rows, layer.n_new, layer.n_context)) / kLayersOfModel});
     (layer.n_new == 1 ? decode_ : prompt_).push_back(std::move(size));
   }
   for (std::vector<Size>* sizes : {&decode_, &prompt_}) std::ranges::sort(*sizes, {}, &Size::n_weights);

@@ -1,14 +1,15 @@
 // What stages of a card's step take, from stages that were measured as they run: kernels that follow each other
 // overlap, or wait and leave the card empty, few rows leave attention to its latency. None of that is in a sum of
 // operations timed one by one.
-//   a layer:       what it takes beyond its operations, excess = measured - sum of the operations, for each shape that
-//                  was measured; negative where the sum of a step that decodes says too much. Prompts that were measured
-//                  are short ones, with less attention than the sum says; of others that is not known, and nothing is
-//                  taken from theirs. For a model between two shapes, between theirs: linear over the logarithm of the
-//                  layer's weights, and over the step's rows; constant beyond the ends. Shapes of less than twice
-//                  another's weights share theirs, the more the nearer
-//   what follows   norm, lm_head and the choice are read and written once, all of it by vocabulary or by weights:
-//   the last one:  product_fit.h over the shapes that were measured
+//
+// A layer: what it takes beyond its operations, excess = measured - sum of the operations, for each shape that was
+// measured; negative where the sum of a step that decodes says too much. Prompts that were measured are short ones,
+// with less attention than the sum says; of others that is not known, and nothing is taken from theirs. A model between
+// two shapes is between theirs, linear over the logarithm of the layer's weights and over the step's rows; constant
+// beyond the ends. Shapes of less than twice another's weights share theirs, the more the nearer.
+//
+// What follows the last layer: norm, lm_head and the choice are read and written once, all of it by vocabulary or by
+// weights: product_fit.h over the shapes that were measured.
 #pragma once
 #include <optional>
 #include <vector>

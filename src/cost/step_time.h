@@ -41,8 +41,8 @@ struct StepTime {
   std::map<std::string, double> terms;                       // by what it is spent on: the k...Term names below
   double bandwidth_s = 0, arithmetic_s = 0, overhead_s = 0;  // by what bounds it
   double layers_overhead_s = 0, head_overhead_s = 0;         // of overhead_s: what their operations lack
-  std::vector<OpTime> ops;                 // `terms`, bandwidth, arithmetic and overhead, and `ops` with the overhead
-  double operations_s(Stage stage) const;  // each sum to `seconds`
+  std::vector<OpTime> ops;  // `terms`, the three by what bounds it, and `ops` with the overhead each sum to `seconds`
+  double operations_s(Stage stage) const;
 };
 
 inline constexpr const char* kWeightsBandwidthTerm = "weights: bandwidth";

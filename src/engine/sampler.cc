@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/mix.h"
+#include "kernels/draw_rule.h"
 #include "tensor/logits.h"
 
 namespace trimeter {
@@ -59,8 +60,7 @@ int32_t Sampler::sample(std::span<const float> logits, const SamplingParams& par
     std::ranges::copy(logits, penalised_.begin());
     const auto penalty = static_cast<float>(params.repetition_penalty);
     for (const int32_t token : tokens) {  // from the raw logit each time, so that a second occurrence changes nothing
-      const float x = logits[static_cast<size_t>(token)];
-      penalised_[static_cast<size_t>(token)] = x > 0 ? x / penalty : x * penalty;
+      penalised_[static_cast<size_t>(token)] = penalised_logit(logits[static_cast<size_t>(token)], penalty);
     }
     logits = penalised_;
   }

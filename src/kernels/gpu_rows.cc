@@ -1,11 +1,8 @@
 #include "kernels/gpu_rows.h"
 
+#include "base/integers.h"
+
 namespace trimeter {
-namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-}  // namespace
 
 int64_t gpu_rows_waited_for(int64_t n, int64_t rows_of_block, int64_t n_multiprocessors) {
   return ceil_div(ceil_div(n, rows_of_block), n_multiprocessors) * n_multiprocessors * rows_of_block;

@@ -22,7 +22,7 @@ inline constexpr int64_t kGpuLeastSplitTokens = 256;
 int64_t gpu_attention_workspace_bytes(int64_t n_seqs, int64_t n_heads, int64_t head_dim);
 
 // Of the tokens that a step draws for at most n_seqs rows, of kernels/draw_rule.h: DrawRow and LogprobRow of each, then
-// the bits of penalised tokens, then the logprobs.
+// the logprobs, then the bits of penalised tokens.
 int64_t gpu_draw_bytes(int64_t n_seqs, int64_t vocab);
 
 }  // namespace trimeter

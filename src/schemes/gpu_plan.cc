@@ -105,7 +105,10 @@ int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int comput
   const GpuArithmetic arithmetic = gpu_arithmetic(scheme, compute_capability);
   if (arithmetic == GpuArithmetic::kF32) return shape.out;
   if (scheme.bits_per_weight == 4) {
-    if (!gpu_int4_takes(shape.out, shape.in, n_tokens)) return shape.out;
+    const int64_t group = scheme.group_size > 0 ? scheme.group_size : shape.in;
+    if (!gpu_int4_takes(shape.out, shape.in, n_tokens, scheme.grid->zero_points, group % 128 != 0,
+                        gpu_shared_bytes(compute_capability)))
+      return shape.out;
     return gpu_rows_waited_for(shape.out, kGpuInt4Rows, n_multiprocessors);
   }
   const bool is_wide = scheme.bits_per_weight == 8 && arithmetic == GpuArithmetic::kBF16;

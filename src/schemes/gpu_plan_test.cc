@@ -90,6 +90,8 @@ TEST(GpuPlan, RowsThatAreWaitedFor) {
   EXPECT_EQ(rows("fp32", {3584, 3584}, 1), 3584);
   EXPECT_EQ(rows("int4_g128", {4608, 3584}, 4), 2 * 132 * 32);
   EXPECT_EQ(rows("int4_g128", {4608, 3584}, 8), 4608);  // too small for so many tokens
+  EXPECT_EQ(rows("int4_g128", {3584, 18944}, 1), 132 * 32);
+  EXPECT_EQ(rows("int4_g128", {3584, 18944}, 4), 3584);  // an input too large for shared memory
   EXPECT_EQ(rows("int8w", {4608, 18944}, 16), 4608);
   EXPECT_EQ(gpu_rows_waited_for(scheme("bf16").info(), {3584, 3584}, 90, 1, 0), 3584);
 }

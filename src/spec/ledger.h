@@ -92,7 +92,8 @@ int64_t rope_table_bytes(const ModelSpec& model, const EngineLimits& limits);
 int64_t block_table_bytes(const EngineLimits& limits);
 // One row at a time: (f32, int32) [vocab].
 int64_t sampler_bytes(const ModelSpec& model);
-// The three of them; on a card the first two, what is left of sampling there being the host's. A card's context and graphs come on top.
+// The three of them; on a card the first two, what is left of sampling there being the host's. A card's context and
+// graphs come on top.
 int64_t overhead_bytes(const ModelSpec& model, const EngineLimits& limits, Target target = Isa::kScalar);
 
 // floor((device_memory * utilization - weights - activation - overhead) / block_bytes); negative if it does not fit.

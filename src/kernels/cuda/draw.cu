@@ -1,9 +1,12 @@
 // Tokens drawn by kernels/draw_rule.h. A row is a cluster's, each CTA of which keeps its share of the logits in shared
 // memory where that is large enough, and reads it anew where not. Nothing is sorted but what shares a bin with a cut:
-//   top_k and top_p each find the lowest logit (and token) that they keep in a histogram of 2048 bins over the logits
-//   that matter, of counts or of weights; the bin's own tokens, up to 1024, are sorted; of more a finer histogram is
-//   made the draw sums the weights that are left, in the order of tokens, by warp, CTA and row, and goes back into one
-//   warp's
+// - top_k and top_p each find the lowest logit (and token) that they keep in a histogram of 2048 bins over the logits
+//   that matter, of counts or of weights. The bin's own tokens, up to 1024, are sorted; if there are more, a finer
+//   histogram is made of them.
+//
+// - The draw sums the weights that are left, in the order of tokens, by warp, CTA and row, and goes back into one
+// warp's.
+//
 // Sums are integers: a row's token is the same whatever the batch and however many CTAs share it.
 #include <cooperative_groups.h>
 
@@ -413,7 +416,7 @@ __global__ void __launch_bounds__(kThreads, 2) logprobs_kernel(const float* logi
       return DrawLogprob{token, static_cast<float>(static_cast<double>(from[token]) - normaliser)};
     };
     DrawLogprob* to = out + static_cast<int64_t>(index) * (kMostDrawLogprobs + 1);
-    if (threadIdx.x == 0) to[0] = of(tokens[parameters.row]);
+    if (threadIdx.x == 0 && tokens[parameters.row] >= 0) to[0] = of(tokens[parameters.row]);
     if (static_cast<int>(threadIdx.x) < n) to[threadIdx.x + 1] = of(token_of_key(room.list[threadIdx.x]));
   }
   team.sync();
@@ -428,10 +431,7 @@ Share share_of(Kernel kernel, int64_t vocab) {
     share.n_parts *= 2;
   share.length = static_cast<int>(round_up(ceil_div(vocab, share.n_parts), 32));
   static const int most_bytes = [&] {
-    int device = 0, bytes = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    bytes -= static_cast<int>(sizeof(Room));
+    const int bytes = card().shared_bytes - static_cast<int>(sizeof(Room));
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     return bytes;
   }();

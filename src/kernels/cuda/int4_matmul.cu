@@ -29,9 +29,8 @@ int n_units(int64_t k) {
 }  // namespace
 
 bool int4_matmul_takes(const DeviceMatrix& w, int64_t n_tokens) {
-  if (w.form != WeightForm::kI4 || w.scale_form != ScaleForm::kGroup || !gpu_int4_takes(w.n, w.k, n_tokens))
-    return false;
-  return configured(w, n_tokens, [&]<class C>(C) { return C::shared_bytes(n_units<C>(w.k)); }) <= card().shared_bytes;
+  return w.form == WeightForm::kI4 && w.scale_form == ScaleForm::kGroup &&
+         gpu_int4_takes(w.n, w.k, n_tokens, w.zeros != nullptr, w.group % 128 != 0, card().shared_bytes);
 }
 
 void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
@@ -52,7 +51,8 @@ void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias,
   args.bf16_scales = w.scale_dtype == DType::kBF16;
   args.accumulate = accumulate;
   configured(w, x.n_tokens, [&]<class C>(C) {
-    static_assert(C::kRows == kGpuInt4Rows);
+    static_assert(C::kRows == kGpuInt4Rows &&
+                  C::shared_bytes(7) == gpu_int4_shared_bytes(7 * 128, C::kMaxTokens, C::kZeros, C::kSmallGroup));
     static const bool raised = [] {
       cudaFuncSetAttribute(int4_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, card().shared_bytes);
       return true;

@@ -1,11 +1,13 @@
-// y = x w^T of 4-bit w for up to 8 tokens, in integers: what a code costs on its way to the tensor cores decides how
-// fast this is, and to int8 it is three instructions for eight codes, to bf16 seven. The input stays whole in shared
-// memory as 16-bit integers, each in two columns of a product, with scales and sums by group:
+// y = x w^T of 4-bit w for few tokens (kernels/gpu_rows.h: gpu_int4_takes), in integers: what a code costs on its way
+// to the tensor cores decides how fast this is, and to int8 it is three instructions for eight codes, to bf16 seven.
+// The input stays whole in shared memory as 16-bit integers, each in two columns of a product, with scales and sums by
+// group.
+//
 //   x = 2^e (256 high + low),  w = (code - zero) scale
-//   sum_k w x = scale 2^e (256 sum code high + sum code low - zero sum (256 high + low))    in each group, exact but
-//   for
-// 2^e: 2^14 of them are the power of two below the group's largest value, so that a bf16 input is as it was down to
-// 2^-7 of that one, and rounded by at most 2^-15 of it. What is not finite in a group makes all of its sums NaN.
+//   sum_k w x = scale 2^e (256 sum_k code high + sum_k code low - zero sum_k (256 high + low))    of each group
+//
+// Sums of a group are exact. 2^(e + 14) is the power of two below the group's largest value: a bf16 input is as it was
+// down to 2^-7 of that one, and rounded by at most 2^-15 of it. What is not finite in a group makes all its sums NaN.
 //
 // A CTA has blocks of 16 * kRowTiles rows to itself, every gridDim.x-th, and its warps share a block's k's in units:
 //
@@ -193,8 +195,8 @@ struct Int4Kernel {
           }
 #pragma unroll
           for (int step = kLanes / 2; step > 0; step /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, step));
-          // An exponent that makes the largest value less than 2^15 - 128, so that its upper byte is at most 127; what
-          // is below 2^-100 is zero.
+          // An exponent that makes the largest value less than 2^15 - 128, so that its upper byte is at most 127;
+          // groups below 2^-100 lose bits, below 2^-115 all of them.
           const int exponent = max(static_cast<int>((most + 0x10000u) >> 23), 27);
           const bool is_finite = most < 0x7f800000u;
           const float to_integer = is_finite ? __uint_as_float(static_cast<uint32_t>(268 - exponent) << 23) : 0.0f,
@@ -295,6 +297,7 @@ struct Int4Kernel {
   static constexpr int kThere = 1, kRead = 3;
   template <int kBarrier>
   static __device__ void wait_at(int turn) {
+    __syncwarp();
     if (turn % 2 == 0)
       asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(C::kThreads) : "memory");
     else
@@ -302,6 +305,7 @@ struct Int4Kernel {
   }
   template <int kBarrier>
   static __device__ void arrive_at(int turn) {
+    __syncwarp();
     if (turn % 2 == 0)
       asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier), "n"(C::kThreads) : "memory");
     else

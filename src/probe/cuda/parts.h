@@ -11,8 +11,9 @@
 
 namespace trimeter::cuda {
 
-// All rows that a decoding step's graph may have: where one kernel takes over from another, steps are on one side or
-// the other, and so is what was measured. Between two of them there are steps with prompts alone.
+// All rows that a decoding step's graph may have, but for an engine's own max_num_seqs (spec/ledger.h): where one
+// kernel takes over from another, steps are on one side or the other, and so is what was measured. Between two of them
+// there are steps with prompts alone.
 inline constexpr std::span kDecodeRows = kGpuGraphRows;
 inline constexpr int64_t kMostDecodeRows = kDecodeRows.back();
 
