@@ -36,6 +36,10 @@ constexpr ModelShape kShape{.name = "test",
                             .max_position_embeddings = 512,
                             .tie_word_embeddings = true};
 
+// Linux counts a process's pages on each CPU and adds them up in batches of 32 and more: what status says is off by
+// that much, before and after.
+constexpr int64_t kUncountedBytes = 512 << 10;
+
 int64_t status_bytes(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -85,7 +89,7 @@ TEST(ResidentMemory, ThePeakIsAtMostATenthAboveTheLedger) {
     engine->generate({request});
     const MemoryBreakdown& memory = engine->info().memory;
     const int64_t ledger = memory.weights_bytes + memory.kv_bytes + memory.activation_bytes + memory.overhead_bytes;
-    EXPECT_LE(status_bytes("VmHWM") - before - tokenizer_bytes, ledger + ledger / 10)
+    EXPECT_LE(status_bytes("VmHWM") - before - tokenizer_bytes, ledger + ledger / 10 + kUncountedBytes)
         << format << ": " << ledger << " bytes";
   }
 }
