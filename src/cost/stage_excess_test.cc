@@ -126,6 +126,10 @@ TEST(StageExcess, ShapesOfAboutAsManyWeightsShareTheirs) {
   };
   hardware.layer_times = {with_excess(spec, 2e-6), with_excess(same, 6e-6)};
   EXPECT_NEAR(*StageExcess(spec, format("bf16"), hardware, kCard).of_layer(1, true), 4e-6, 1e-8);
+  ModelSpec other = spec;  // 4 + 30 Mi of weights, and 16
+  other.intermediate_size = 10240;
+  hardware.layer_times = {with_excess(spec, 2e-6), with_excess(other, 6e-6)};
+  EXPECT_NEAR(*StageExcess(spec, format("bf16"), hardware, kCard).of_layer(1, true), 2e-6, 1e-12);
 }
 
 TEST(StageExcess, StepsWithPromptsHaveTheirOwn) {
