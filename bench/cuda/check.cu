@@ -1,5 +1,6 @@
 // Checks every CUDA kernel against double precision on the card at hand: random inputs, poisoned outputs, shapes that
-// fill no tile. Exit status 1 if one is off, 77 if there is no card. Usage: check [--small]   (for compute-sanitizer)
+// fill no tile. Exit status 1 if one is off, 77 if there is no card. Usage: check [--small [ops | draw | attention |
+// matmul | int4]]   (for compute-sanitizer, which takes long)
 #include <cstdio>
 #include <string>
 
@@ -11,21 +12,29 @@
 int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   small = argc > 1 && std::string(argv[1]) == "--small";
+  const std::string only = argc > 2 ? argv[2] : "";
+  const auto wanted = [&](const char* what) { return only.empty() || only == what; };
   int n_devices = 0;
   if (cudaGetDeviceCount(&n_devices) != cudaSuccess || n_devices == 0) {
     std::puts("no CUDA device: nothing was checked");
     return 77;
   }
-  for (int form = 0; form < 8; form++) {
-    check_prepare(static_cast<InputForm>(form), 3, 256);
-    if (!small) check_prepare(static_cast<InputForm>(form), 4, 14336);
+  if (wanted("ops")) {
+    for (int form = 0; form < 8; form++) {
+      check_prepare(static_cast<InputForm>(form), 3, 256);
+      if (!small) check_prepare(static_cast<InputForm>(form), 4, 14336);
+    }
+    check_norm_and_silu(3, 896);
+    if (!small) check_norm_and_silu(2, 14336);
+    check_argmax_and_embed();
   }
-  check_norm_and_silu(3, 896);
-  if (!small) check_norm_and_silu(2, 14336);
-  check_argmax_and_embed();
-  check_draws();
-  check_attentions();
-  check_matmuls();
+  if (wanted("draw")) check_draws();
+  if (wanted("attention")) check_attentions();
+  if (wanted("matmul") || wanted("int4")) check_matmuls(only == "int4");
+  if (n_checks == 0) {
+    std::printf("nothing is called %s\n", only.c_str());
+    return 1;
+  }
   std::printf("%d checks, %d failed\n", n_checks, n_failures);
   return n_failures == 0 ? 0 : 1;
 }

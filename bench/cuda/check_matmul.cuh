@@ -323,7 +323,7 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
     report("counters are zero", 1, 0);
 }
 
-void check_matmuls() {
+void check_matmuls(bool int4_alone) {
   using W = WeightForm;
   using I = InputForm;
   using S = ScaleForm;
@@ -353,6 +353,7 @@ void check_matmuls() {
       {W::kI4, I::kBF16, S::kGroup, 128, true, false, true},
   };
   for (const Case& c : cases) {
+    if (int4_alone && c.form != W::kI4) continue;
     if (small) {
       check_matmul(c, 272, 384, {1, 9, 40, 66});
       // CTAs of three blocks.
