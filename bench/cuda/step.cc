@@ -216,7 +216,7 @@ void profile(const DeviceWeights& weights, int64_t batch, int64_t context, const
     seqs.push_back({i, 1, static_cast<int32_t>(context), &table[static_cast<size_t>(i * blocks_of_seq)]});
   const auto step = [&] {
     forward.run({tokens, seqs}, {layout, blocks.data()});
-    forward.largest(rows);
+    forward.draw(rows, {});
   };
   for (int i = 0; i < kWarmUps; ++i) step();
   std::vector<double> seconds, enqueue_s;
@@ -224,7 +224,7 @@ void profile(const DeviceWeights& weights, int64_t batch, int64_t context, const
     const double begin = now_s();
     forward.run({tokens, seqs}, {layout, blocks.data()});
     enqueue_s.push_back(now_s() - begin);
-    forward.largest(rows);
+    forward.draw(rows, {});
     seconds.push_back(now_s() - begin);
   }
   double bytes = 0;

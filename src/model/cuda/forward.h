@@ -1,5 +1,5 @@
 // model/forward.h on a card: the same stages, the residual in f32, inputs of linears rounded or quantized by the same
-// formulas. A step is enqueued and not waited for; only logits(), largest() and draw() wait, for what they bring to the
+// formulas. A step is enqueued and not waited for; only logits() and draw() wait, for what they bring to the
 // host. Steps of one row per sequence (decoding) run as two graphs, recorded at a few sizes and padded to the next one.
 #pragma once
 #include <map>
@@ -28,7 +28,6 @@ class CudaForward {
   // kv.blocks is the device's. Rows, which ascend, and limits as Forward's.
   void run(const StepBatch& batch, const KvView& kv);
   std::span<const float> logits(std::span<const int32_t> rows);
-  std::span<const int32_t> largest(std::span<const int32_t> rows) { return draw(rows, {}); }
   // The token of each row, -1 where a logit is not finite. draws: one for each row, or none for the largest of all.
   // Once for a row of a step. Anything else than the largest is asked for of at most kMostDrawVocab tokens.
   std::span<const int32_t> draw(std::span<const int32_t> rows, std::span<const RowDraw> draws);
