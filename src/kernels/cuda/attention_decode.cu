@@ -109,7 +109,8 @@ struct Warp {
 
   __device__ void scores(const char* k, int first_token, const uint32_t (&main)[C::kSteps][2],
                          const uint32_t (&rest)[C::kSteps][2], float (&s)[4]) const {
-    float low[4] = {};
+    // Of products that wait for each other half as many.
+    float parts[2][4] = {}, low[2][4] = {};
 #pragma unroll
     for (int run = 0; run < C::kRowBytes / 64; run++) {
       const uint4 top = *reinterpret_cast<const uint4*>(k + offset(first_token + g, run * 4 + q));
@@ -119,8 +120,8 @@ struct Warp {
 #pragma unroll
         for (int j = 0; j < 2; j++) {
           const uint32_t a[4] = {words[0][2 * j], words[1][2 * j], words[0][2 * j + 1], words[1][2 * j + 1]};
-          mma(s, a, main[run * 2 + j], Operand{});
-          mma(low, a, rest[run * 2 + j], Operand{});
+          mma(parts[j], a, main[run * 2 + j], Operand{});
+          mma(low[j], a, rest[run * 2 + j], Operand{});
         }
       } else {
 #pragma unroll
@@ -128,13 +129,13 @@ struct Warp {
           uint32_t a[4];
           Kv::widen4(words[0][j], a[0], a[2]);
           Kv::widen4(words[1][j], a[1], a[3]);
-          mma(s, a, main[run * 4 + j], Operand{});
-          mma(low, a, rest[run * 4 + j], Operand{});
+          mma(parts[j % 2], a, main[run * 4 + j], Operand{});
+          mma(low[j % 2], a, rest[run * 4 + j], Operand{});
         }
       }
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) s[i] += low[i];
+    for (int i = 0; i < 4; i++) s[i] = (parts[0][i] + parts[1][i]) + (low[0][i] + low[1][i]);
   }
 
   // Adds V^T weights^T. Row g (and g + 8) of tile t of `out` is channel channel_of(t, g) (and + 1 or + 8).
@@ -191,8 +192,11 @@ struct NewToken {
   int64_t row;
   int position, first_head, n_heads, kv_head, lane, warp;
   float cosines[C::kPairs], sines[C::kPairs];
+  int64_t block;  // of the cache, that the token is written to
 
-  __device__ void load_angles() {
+  // Of what is known before q, k and v are there.
+  __device__ void load_early(const int32_t* table) {
+    block = table[max(position, 0) / args.cache.block_size];
 #pragma unroll
     for (int j = 0; j < C::kPairs; j++) {
       const int64_t at = static_cast<int64_t>(max(position, 0)) * (kHeadDim / 2) + lane + 32 * j;
@@ -244,7 +248,6 @@ struct NewToken {
 #pragma unroll
     for (int j = 0; j < C::kPairs; j++) largest = fmaxf(largest, fmaxf(fabsf(low[j]), fabsf(high[j])));
     const float scale = head_scale<Kv>(largest, is_v ? args.cache.v_scale : args.cache.k_scale);
-    const int64_t block = args.table(args.step.seq_of_row[row])[position / args.cache.block_size];
     const int slot = position % args.cache.block_size;
     char* to = is_v ? args.cache.v(block, kv_head) : args.cache.k(block, kv_head);
     if (Kv::kTokenScales && lane == 0) {
@@ -262,14 +265,15 @@ struct NewToken {
   }
 };
 
-// `at` of [n_rows, n_heads * head_dim].
-__device__ __forceinline__ void make(const AttentionArgs& args, int64_t at, float value) {
-  if (args.form == InputForm::kBF16)
-    static_cast<__nv_bfloat16*>(args.made)[at] = __float2bfloat16_rn(value);
-  else if (args.form == InputForm::kF16)
-    static_cast<__half*>(args.made)[at] = __float2half_rn(value);
-  else
-    static_cast<float*>(args.made)[at] = value;
+// Four channels from `at` of [n_rows, n_heads * head_dim].
+__device__ __forceinline__ void make(const AttentionArgs& args, int64_t at, const float4& v) {
+  if (args.form == InputForm::kF32) {
+    *reinterpret_cast<float4*>(static_cast<float*>(args.made) + at) = v;
+    return;
+  }
+  const bool is_f16 = args.form == InputForm::kF16;
+  *reinterpret_cast<uint2*>(static_cast<uint16_t*>(args.made) + at) = {
+      is_f16 ? pack_f16x2(v.x, v.y) : pack_bf16x2(v.x, v.y), is_f16 ? pack_f16x2(v.z, v.w) : pack_bf16x2(v.z, v.w)};
 }
 
 // All splits of a CTA's heads: a head has head_dim / 4 lanes, which read its maxima and sums together.
@@ -313,10 +317,7 @@ __device__ void merge_splits(const AttentionArgs& args, int seq, int64_t row, in
     if (h >= n_heads) continue;
     const float scale = args.cache.v_scale / total;
     const int64_t to = (row * args.n_heads + head) * kHeadDim + lane * 4;
-    make(args, to, sum.x * scale);
-    make(args, to + 1, sum.y * scale);
-    make(args, to + 2, sum.z * scale);
-    make(args, to + 3, sum.w * scale);
+    make(args, to, {sum.x * scale, sum.y * scale, sum.z * scale, sum.w * scale});
   }
 }
 
@@ -324,15 +325,27 @@ template <class Kv, int kHeadDim>
 __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
   using C = Config<Kv, kHeadDim>;
   extern __shared__ __align__(128) char decode_shared[];
-  let_next_start();
   const bool is_rope = args.cos != nullptr;
-  if (!is_rope) wait_for_inputs();
+  if (!is_rope) {
+    let_next_start();
+    wait_for_inputs();
+  }
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, seq = blockIdx.z, split = blockIdx.x;
-  if (rows_of(args.step, seq) != 1) return;
-  const int64_t row = args.step.row_begin[seq];
+  if (!is_rope && rows_of(args.step, seq) != 1) return;
+  const int64_t row = is_rope ? seq : args.step.row_begin[seq];
   const int head_groups = (args.group + kHeads - 1) / kHeads;
   const int kv_head = blockIdx.y / head_groups, first = blockIdx.y % head_groups * kHeads;
   const int n_heads = min(kHeads, args.group - first), first_head = kv_head * args.group + first;
+  // The blocks of the warp's next 32 runs of 16 tokens, one a lane. A context's first ones are on their way before its
+  // length has come: each load that waits for another one is a good part of what a short context takes.
+  const int32_t* table = args.table(is_rope ? seq : args.step.seq_of_row[row]);
+  int ids_from = 0, ids = 0;
+  const auto lane_position = [&] { return (ids_from + lane / C::kRuns * kWarps) * C::kTile + lane % C::kRuns * kRun; };
+  const auto fetch_ids = [&](int from, int n) {
+    ids_from = from;
+    ids = lane_position() < n ? table[lane_position() / args.cache.block_size] : 0;
+  };
+  if (split == 0) fetch_ids(warp, static_cast<int>(args.step.max_context));
   const int n_context = args.step.positions[row] + 1;
   const int n_tiles = (n_context + C::kTile - 1) / C::kTile, of_split = tiles_of_split<C>(n_tiles, args.n_splits);
   const int used = max(1, (n_tiles + of_split - 1) / of_split);
@@ -347,18 +360,13 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
                        lane % 4,
                        is_rope ? n_context - 1 : n_context};
   const int g = w.g, q = w.q;
-  // The blocks of the warp's next 32 runs of 16 tokens, one a lane.
-  const int32_t* table = args.table(args.step.seq_of_row[row]);
-  int ids_from = 0, ids = 0;
-  const auto fetch_ids = [&](int from) {
-    ids_from = from;
-    const int position = (from + lane / C::kRuns * kWarps) * C::kTile + lane % C::kRuns * kRun;
-    ids = position < n_context ? table[position / args.cache.block_size] : 0;
-  };
-  fetch_ids(begin + warp);
+  if (split > 0)
+    fetch_ids(begin + warp, n_context);
+  else if (lane_position() >= n_context)
+    ids = 0;
   const auto load = [&](int slot, int tile) {
     if (tile < end) {
-      if (tile - ids_from >= 32 / C::kRuns * kWarps) fetch_ids(tile);
+      if (tile - ids_from >= 32 / C::kRuns * kWarps) fetch_ids(tile, n_context);
       int blocks[C::kRuns];
 #pragma unroll
       for (int run = 0; run < C::kRuns; run++)
@@ -373,8 +381,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   int query_stride = kHeadDim;
   char* fresh = decode_shared + C::kNewAt;
   if (is_rope) {
-    NewToken<Kv, kHeadDim> token{args, row, n_context - 1, first_head, n_heads, kv_head, lane, warp, {}, {}};
-    token.load_angles();
+    NewToken<Kv, kHeadDim> token{args, row, n_context - 1, first_head, n_heads, kv_head, lane, warp, {}, {}, 0};
+    token.load_early(table);
     wait_for_inputs();
     // The first warp's last stage is filled after the second barrier.
     float* rotated = reinterpret_cast<float*>(decode_shared + (C::kStages - 1) * C::kTileBytes);
@@ -382,6 +390,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
     queries = rotated;
     query_stride = C::kQueryStride;
     __syncthreads();
+    // Not before q, k and v are here: they would wait behind the weights that the next kernel then asks for.
+    let_next_start();
   }
   uint32_t query[C::kSteps][2], query_rest[C::kSteps][2];
   w.load_query(queries + min(g, n_heads - 1) * query_stride, g < n_heads, query, query_rest);
@@ -454,9 +464,10 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
   }
   cp_async_wait<0>();
 
-  // The warps' sums meet in shared memory: [warp][head][head_dim + 2].
+  // The warps' sums meet in shared memory: [warp][head][head_dim + 2], and 2 that keep a warp's accesses in different
+  // banks.
   __syncthreads();
-  constexpr int kStride = kHeadDim + 2;
+  constexpr int kStride = kHeadDim + 4;
   float* sums = reinterpret_cast<float*>(decode_shared);
   static_assert(kWarps * kHeads * kStride * 4 <= C::kSharedBytes);
 #pragma unroll
@@ -472,24 +483,40 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attention_decode_kernel(const 
     if (g == 0) mine[kHeadDim] = largest[e], mine[kHeadDim + 1] = sum[e];
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < n_heads * kHeadDim; i += 32 * kWarps) {
-    const int h = i / kHeadDim, channel = i % kHeadDim;
-    float most = -INFINITY, total = 0, value = 0;
-    for (int j = 0; j < kWarps; j++) most = fmaxf(most, sums[(j * kHeads + h) * kStride + kHeadDim]);
+  // Lane kHeads * j + h knows what warp j's sums of head h count for.
+  static_assert(kHeads * kWarps == 32);
+  const float* theirs = sums + lane * kStride + kHeadDim;
+  float most = theirs[0], keep = most;
+#pragma unroll
+  for (int step = kHeads; step < 32; step *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, step));
+  keep = keep == -INFINITY ? 0.0f : exp2f(keep - most);
+  float total = keep * theirs[1];
+#pragma unroll
+  for (int step = kHeads; step < 32; step *= 2) total += __shfl_xor_sync(0xffffffffu, total, step);
+  if (used == 1) keep = n_context > 0 ? keep / total * args.cache.v_scale : 0.0f;
+#pragma unroll
+  for (int i = 0; i < kHeads * kHeadDim; i += 4 * 32 * kWarps) {
+    const int at = i + static_cast<int>(threadIdx.x) * 4, h = at / kHeadDim, channel = at % kHeadDim;
+    float4 value{};
+#pragma unroll
     for (int j = 0; j < kWarps; j++) {
-      const float* theirs = sums + (j * kHeads + h) * kStride;
-      const float keep = theirs[kHeadDim] == -INFINITY ? 0.0f : exp2f(theirs[kHeadDim] - most);
-      total += keep * theirs[kHeadDim + 1];
-      value += keep * theirs[channel];
+      const float weight = __shfl_sync(0xffffffffu, keep, j * kHeads + h);
+      const float4 part = *reinterpret_cast<const float4*>(sums + (j * kHeads + h) * kStride + channel);
+      value.x += weight * part.x, value.y += weight * part.y, value.z += weight * part.z, value.w += weight * part.w;
     }
-    if (used == 1) {
-      make(args, (row * args.n_heads + first_head + h) * kHeadDim + channel,
-           n_context > 0 ? value / total * args.cache.v_scale : 0.0f);
-    } else {
-      const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + first_head + h) * args.n_splits + split;
-      args.partial_out[at * kHeadDim + channel] = value;
-      if (channel == 0) args.partial_stats[2 * at] = most, args.partial_stats[2 * at + 1] = total;
-    }
+    if (h >= n_heads) continue;
+    if (used == 1)
+      make(args, (row * args.n_heads + first_head + h) * kHeadDim + channel, value);
+    else
+      *reinterpret_cast<float4*>(
+          args.partial_out +
+          ((static_cast<int64_t>(seq) * args.n_heads + first_head + h) * args.n_splits + split) * kHeadDim + channel) =
+          value;
+  }
+  if (used > 1 && warp == 0 && lane < n_heads) {
+    const int64_t at = (static_cast<int64_t>(seq) * args.n_heads + first_head + lane) * args.n_splits + split;
+    args.partial_stats[2 * at] = most;
+    args.partial_stats[2 * at + 1] = total;
   }
   if (used == 1) return;
   __shared__ bool is_last;

@@ -75,11 +75,16 @@ CanonicalWeight random_weight(const Scheme& scheme, MatShape shape) {
 ProbeStep::ProbeStep(int64_t n_seqs, int64_t n_new, int64_t n_context, const Stream& stream) {
   constexpr int64_t kLongest = 4096;  // that a sequence may become
   const int64_t blocks_of_seq = ceil_div(n_context + n_new, kBlockSize), n_rows = n_seqs * n_new;
+  const int64_t longest = n_new == 1 ? std::max(kLongest, n_context + 1) : n_context + n_new,
+                stride = ceil_div(longest, kBlockSize);
+  n_blocks_ = n_seqs * blocks_of_seq;
   std::vector<int32_t> ints;  // positions, sequences, first rows, block tables
   for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(n_context + r % n_new));
   for (int64_t r = 0; r < n_rows; ++r) ints.push_back(static_cast<int32_t>(r / n_new));
   for (int64_t s = 0; s <= n_seqs; ++s) ints.push_back(static_cast<int32_t>(s * n_new));
-  for (int64_t b = 0; b < n_seqs * blocks_of_seq; ++b) ints.push_back(static_cast<int32_t>(b));
+  for (int64_t s = 0; s < n_seqs; ++s)
+    for (int64_t b = 0; b < stride; ++b)
+      ints.push_back(b < blocks_of_seq ? static_cast<int32_t>(s * blocks_of_seq + b) : 0);
   inputs_ = DeviceBuffer(std::ssize(ints) * int64_t{sizeof(int32_t)}, "probe");
   TM_CUDA_CHECK(cudaMemcpyAsync(inputs_.data(), ints.data(), static_cast<size_t>(inputs_.size()),
                                 cudaMemcpyHostToDevice, stream.get()));
@@ -91,9 +96,9 @@ ProbeStep::ProbeStep(int64_t n_seqs, int64_t n_new, int64_t n_context, const Str
            .seq_of_row = at + n_rows,
            .row_begin = at + 2 * n_rows,
            .block_tables = at + 2 * n_rows + n_seqs + 1,
-           .table_stride = blocks_of_seq,
+           .table_stride = stride,
            .max_rows_per_seq = n_new,
-           .max_context = n_new == 1 ? std::max(kLongest, n_context + 1) : n_context + n_new,
+           .max_context = longest,
            .any_of_one_row = n_new == 1};
 }
 

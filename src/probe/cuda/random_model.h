@@ -14,17 +14,19 @@ DeviceBuffer numbers(int64_t bytes, const Stream& stream);
 // Random values; as many rows as a block of scales has are made, and repeated: `out` is a multiple of 128.
 CanonicalWeight random_weight(const Scheme& scheme, MatShape shape);
 
-// Sequences of n_new rows behind n_context tokens, their blocks in order.
+// Sequences of n_new rows behind n_context tokens, their blocks in order; behind them, where decoding may come to, the
+// first block again.
 class ProbeStep {
  public:
   static constexpr int64_t kBlockSize = 16;
   ProbeStep(int64_t n_seqs, int64_t n_new, int64_t n_context, const Stream& stream);
   const StepView& view() const { return view_; }
-  int64_t n_blocks() const { return view_.n_seqs * view_.table_stride; }
+  int64_t n_blocks() const { return n_blocks_; }
 
  private:
   DeviceBuffer inputs_;
   StepView view_;
+  int64_t n_blocks_ = 0;
 };
 
 // bf16's format with another scheme in the layers.
