@@ -20,6 +20,7 @@ struct Case {
   ScaleForm scale;
   int64_t group = 0;
   bool zeros = false, bf16_scales = false, order = false;
+  bool by_block = false;  // kTensor and kRow: a scale for 128 rows, and block_scales
 };
 
 const char* name(WeightForm form) {
@@ -70,6 +71,7 @@ __global__ void reference_kernel(const float* x, const float* w, int64_t m, int6
 struct Weight {
   std::vector<float> values;  // [n][k], scales applied; columns in the order of the input
   Device<uint8_t> packed, scales, zeros;
+  Device<float> block_scales;
   Device<int32_t> order;
   DeviceMatrix matrix;
 };
@@ -96,6 +98,7 @@ Weight make_weight(const Case& c, int64_t n, int64_t k, uint64_t seed) {
   std::vector<float> raw_scales;
   std::vector<uint8_t> raw_zeros;
   const auto random_scale = [&](int64_t i) {
+    if (c.by_block) i = i / 128 * 128;
     const float s = 0.01f * (0.5f + static_cast<float>(random_bits(seed + 1, i) % 1000) / 1000.0f);
     return c.scale != ScaleForm::kGroup ? s
            : c.bf16_scales              ? bf16_value(bf16_bits(s))
@@ -190,10 +193,21 @@ Weight make_weight(const Case& c, int64_t n, int64_t k, uint64_t seed) {
   } else if (!raw_scales.empty()) {
     scales = bytes_of(raw_scales);
   }
+  std::vector<float> repeated(c.by_block ? (n + 127) / 128 * ((blocks + 3) / 4 * 4) : 0);
+  for (size_t i = 0; i < repeated.size(); i++)
+    repeated[i] = raw_scales[c.scale == ScaleForm::kTensor ? 0 : i / ((blocks + 3) / 4 * 4) * 128];
+  Device<float> block_scales(repeated);
+  if (c.by_block) matrix.block_scales = block_scales.get();
   matrix.values = packed.get();
   matrix.scales = raw_scales.empty() ? nullptr : scales.get();
   matrix.zeros = c.zeros ? zeros.get() : nullptr;
-  return {std::move(values), std::move(packed), std::move(scales), std::move(zeros), std::move(device_order), matrix};
+  return {std::move(values),
+          std::move(packed),
+          std::move(scales),
+          std::move(zeros),
+          std::move(block_scales),
+          std::move(device_order),
+          matrix};
 }
 
 // A prepared input and what it stands for.
@@ -243,7 +257,8 @@ std::vector<float> meaning(const DeviceInput& input, const std::vector<uint8_t>&
   return meant;
 }
 
-Input make_input(InputForm form, int64_t m, int64_t k, const std::vector<float>& x, const int32_t* order) {
+Input make_input(InputForm form, int64_t m, int64_t k, const std::vector<float>& x, const int32_t* order,
+                 int64_t scale_rows = 1) {
   Input in{Device<uint8_t>(input_values_bytes(form, m, k)), Device<float>(input_scales_bytes(form, m, k) / 4), {}, {}};
   in.input.form = form;
   in.input.n_tokens = m;
@@ -251,6 +266,7 @@ Input make_input(InputForm form, int64_t m, int64_t k, const std::vector<float>&
   in.input.values = in.values.get();
   in.input.scales = in.scales.get();
   in.input.static_scale = form == InputForm::kE4M3Static ? 0.01f : 0.03f;
+  in.input.scale_rows = scale_rows;
   in.input.input_order = order;
   const Device<float> device_x(x);
   prepare(device_x.get(), in.input, nullptr);
@@ -273,7 +289,10 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
   const Device<uint8_t> workspace(workspace_bytes);
   CHECK_CUDA(cudaMemset(workspace.get(), 0, kMatmulCounterBytes));
   for (const int64_t m : tokens) {
-    const Input in = make_input(c.input, m, k, random_rows(m * k, 7 + m), c.order ? w.order.get() : nullptr);
+    const MatmulKernel kernel = plan_matmul(w.matrix, m);
+    if (race && (kernel == MatmulKernel::kLt || kernel == MatmulKernel::kWidenLt)) continue;
+    const Input in = make_input(c.input, m, k, random_rows(m * k, 7 + m), c.order ? w.order.get() : nullptr,
+                                token_scale_rows(w.matrix, m));
     const Device<float> meant(in.meant);
     const Device<double> sums(m * n), sizes(m * n);
     reference_kernel<<<dim3((n + 31) / 32, m), 32>>>(meant.get(), values.get(), m, n, k, sums.get(), sizes.get());
@@ -299,7 +318,6 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
           if (std::isnan(error)) worst = error;
         }
       // Sums of k products in f32, in units of sum |x w|. cuBLASLt's e4m3 keeps 14 bits of a sum.
-      const MatmulKernel kernel = plan_matmul(w.matrix, m);
       double bound = static_cast<double>(k / 16 + 8) * std::ldexp(1, -24);
       // Codes of 4 bits go in with 128 added, which makes sums of 128 products up to 32 times as large; or the input is
       // rounded to 2^-15 of the largest value of a group, which averages out.
@@ -310,10 +328,11 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
       if (kernel == MatmulKernel::kStream && c.scale == ScaleForm::kGroup && m > 32) bound += std::ldexp(1, -8);
       if (kernel == MatmulKernel::kLt && c.form == WeightForm::kE4M3) bound += std::ldexp(1, -10);
       char what[160];
-      std::snprintf(what, sizeof what, "matmul %s %s g%d%s%s%s in%d n=%d k=%d m=%d%s", name(c.form), name(c.scale),
-                    static_cast<int>(c.group), c.zeros ? " zp" : "", c.order ? " order" : "",
-                    c.bf16_scales ? " bf16" : "", static_cast<int>(c.input), static_cast<int>(n), static_cast<int>(k),
-                    static_cast<int>(m), full ? " bias+acc" : "");
+      std::snprintf(what, sizeof what, "matmul %s %s%s g%d%s%s%s in%d n=%d k=%d m=%d%s", name(c.form), name(c.scale),
+                    token_scale_rows(w.matrix, m) > 1 ? " by block" : "", static_cast<int>(c.group),
+                    c.zeros ? " zp" : "", c.order ? " order" : "", c.bf16_scales ? " bf16" : "",
+                    static_cast<int>(c.input), static_cast<int>(n), static_cast<int>(k), static_cast<int>(m),
+                    full ? " bias+acc" : "");
       report(what, worst, bound);
     }
   }
@@ -321,6 +340,112 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
   CHECK_CUDA(cudaMemcpy(counters.data(), workspace.get(), counters.size(), cudaMemcpyDeviceToHost));
   if (std::any_of(counters.begin(), counters.end(), [](uint8_t b) { return b != 0; }))
     report("counters are zero", 1, 0);
+}
+
+std::vector<uint32_t> bits_of(const std::vector<float>& values) {
+  std::vector<uint32_t> bits(values.size());
+  std::memcpy(bits.data(), values.data(), bits.size() * 4);
+  return bits;
+}
+
+// A raw input against a prepared one: the same bits, as inputs whose squares add up without rounding have one norm.
+// And gate and up with their activation, against one after the other.
+void check_fused(const Case& c, int64_t n, int64_t k) {
+  const Weight w = make_weight(c, n, k, n * 31 + k);
+  char name_of[120];
+  std::snprintf(name_of, sizeof name_of, "%s %s g%d%s in%d n=%d k=%d", name(c.form), name(c.scale),
+                static_cast<int>(c.group), c.zeros ? " zp" : "", static_cast<int>(c.input), static_cast<int>(n),
+                static_cast<int>(k));
+  const int64_t workspace_bytes = matmul_workspace_bytes(c.form, n, k, 8);
+  const Device<uint8_t> workspace(workspace_bytes);
+  CHECK_CUDA(cudaMemset(workspace.get(), 0, kMatmulCounterBytes));
+  constexpr int64_t kTokens = 8;
+  std::vector<float> x(kTokens * k);
+  for (int64_t i = 0; i < kTokens * k; i++) x[i] = (static_cast<float>(random_bits(5, i) % 29) - 14) / 8;
+  const Device<float> raw(x), gain(random_rows(k, 6)), bias(random_rows(n, 99));
+  const int32_t row = 2;
+  const Device<int32_t> device_row(std::vector<int32_t>{row});
+  const auto product = [&](const DeviceInput& input) {
+    Device<float> y(n);
+    matmul(w.matrix, input, bias.get(), false, y.get(), n, workspace.get(), workspace_bytes, nullptr);
+    CHECK_CUDA(cudaDeviceSynchronize());
+    return y.host();
+  };
+  Input in = make_input(c.input, 1, k, x, nullptr);
+  const bool is_wanted = !(c.form == WeightForm::kE4M3 && c.scale == ScaleForm::kBlock128);
+  report(std::string("takes a raw input: ") + name_of, takes_raw(w.matrix, in.input) == is_wanted ? 0 : 1, 0);
+  DeviceInput ordered = in.input;
+  ordered.input_order = device_row.get();
+  report(std::string("takes none in another order: ") + name_of, takes_raw(w.matrix, ordered) ? 1 : 0, 0);
+  if (is_wanted) {
+    DeviceInput as_is = in.input;
+    as_is.values = nullptr;
+    as_is.scales = nullptr;
+    as_is.raw = {raw.get(), nullptr, nullptr, 0};
+    report(std::string("raw ") + name_of, bits_of(product(as_is)) == bits_of(product(in.input)) ? 0 : 1, 0);
+    rms_norm_prepare(raw.get(), device_row.get(), gain.get(), 1e-6, in.input, nullptr);
+    as_is.raw = {raw.get(), device_row.get(), gain.get(), 1e-6f};
+    report(std::string("raw norm ") + name_of, bits_of(product(as_is)) == bits_of(product(in.input)) ? 0 : 1, 0);
+  }
+  for (const int64_t m : {1, 3, 8}) {
+    const Input of_m = make_input(c.input, m, k, x, nullptr);
+    const InputForm form = c.input == InputForm::kF16 ? InputForm::kF16 : InputForm::kBF16;
+    const Device<uint16_t> wanted(m * n / 2), got(m * n / 2);
+    DeviceInput made{.form = form, .n_tokens = m, .in = n / 2, .values = wanted.get()};
+    const bool by_row = c.scale != ScaleForm::kBlock128 && c.scale != ScaleForm::kGroup;
+    const bool makes = makes_silu_mul(w.matrix, m, made);
+    const bool is_large = n * k >= int64_t{32} << 20;
+    const bool should =
+        m == 1 ? by_row || c.form == WeightForm::kI4 : c.form == WeightForm::kI4 && (m == 3 || is_large);
+    report(std::string("makes its activation: ") + name_of, makes == should ? 0 : 1, 0);
+    DeviceMatrix uneven = w.matrix;
+    uneven.n -= 16;
+    report(std::string("makes no uneven one: ") + name_of, makes_silu_mul(uneven, m, made) ? 1 : 0, 0);
+    if (!makes) continue;
+    const Device<float> y(m * n);
+    matmul(w.matrix, of_m.input, bias.get(), false, y.get(), n, workspace.get(), workspace_bytes, nullptr);
+    silu_mul_prepare(y.get(), made, nullptr);
+    made.values = got.get();
+    matmul_silu_mul(w.matrix, of_m.input, bias.get(), made, workspace.get(), workspace_bytes, nullptr);
+    CHECK_CUDA(cudaDeviceSynchronize());
+    double worst = 0;
+    const std::vector<uint16_t> a = wanted.host(), b = got.host();
+    for (size_t i = 0; i < a.size(); i++) {
+      const auto value = [&](uint16_t bits) {
+        return static_cast<double>(form == InputForm::kF16 ? __half2float(__ushort_as_half(bits)) : bf16_value(bits));
+      };
+      const double error = std::fabs(value(a[i]) - value(b[i])) / (std::fabs(value(a[i])) + 1e-3);
+      worst = error <= worst ? worst : error;
+    }
+    report("silu " + std::string(name_of) + " m=" + std::to_string(m), worst, std::ldexp(1, -7));
+  }
+}
+
+// Weights large enough to go by block, of rows and of inputs that fill no block, too.
+void check_by_block() {
+  const Device<float> any(1);
+  for (const InputForm input : {InputForm::kE4M3Token, InputForm::kE4M3Static})
+    for (const ScaleForm scale : {ScaleForm::kTensor, ScaleForm::kRow}) {
+      Case c{WeightForm::kE4M3, input, scale};
+      c.by_block = true;
+      DeviceMatrix w;
+      w.form = c.form;
+      w.scale_form = scale;
+      w.n = 16384;
+      w.k = 2048;
+      w.block_scales = any.get();
+      for (const int64_t m : {36, 48, 64}) report("goes by block", token_scale_rows(w, m) == 2048 / 128 ? 0 : 1, 0);
+      check_matmul(c, 16384, 2048, {36, 48, 64});
+      if (scale == ScaleForm::kRow) check_matmul(c, 16400, 2064, {33, 64});
+    }
+  const Device<float> scales(1);
+  DeviceMatrix w;
+  w.form = WeightForm::kE4M3;
+  w.scale_form = ScaleForm::kTensor;
+  w.n = 16384;
+  w.k = 2048;
+  w.scales = scales.get();
+  report("cuBLASLt has algorithms by block", has_block_algorithms(w) ? 0 : 1, 0);
 }
 
 void check_matmuls(bool int4_alone) {
@@ -352,8 +477,15 @@ void check_matmuls(bool int4_alone) {
       {W::kI4, I::kBF16, S::kGroup, 32, false, false, true},
       {W::kI4, I::kBF16, S::kGroup, 128, true, false, true},
   };
+  if (!small && !int4_alone) check_by_block();
   for (const Case& c : cases) {
     if (int4_alone && c.form != W::kI4) continue;
+    if (c.form != W::kF32 && !c.order) {
+      check_fused(c, 288, small ? 384 : 8192);
+      // CTAs of several row blocks, and k's that fill no segment.
+      if (!small) check_fused(c, 12704, c.scale != S::kGroup ? 528 : 512 + (c.group > 0 ? c.group : 128));
+      if (!small && c.zeros && c.group == 128) check_fused(c, 16928, 2176);  // 5 to 8 tokens of 4 bits
+    }
     if (small) {
       check_matmul(c, 272, 384, {1, 9, 40, 66});
       // CTAs of three blocks.

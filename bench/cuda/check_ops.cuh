@@ -14,10 +14,10 @@ using namespace trimeter::cuda;
 namespace {
 
 // The forms' formulas, on the host.
-void check_prepare(InputForm form, int64_t m, int64_t k) {
+void check_prepare(InputForm form, int64_t m, int64_t k, int64_t scale_rows = 1) {
   std::vector<float> x = random_rows(m * k, 5);
   for (int64_t i = 0; i < k; i++) x[(m - 1) * k + i] *= 1e-6f;
-  const Input in = make_input(form, m, k, x, nullptr);
+  const Input in = make_input(form, m, k, x, nullptr, scale_rows);
   const std::vector<uint8_t> got = in.values.host();
   const std::vector<float> got_scales = in.scales.host();
   int64_t wrong = 0;
@@ -39,7 +39,7 @@ void check_prepare(InputForm form, int64_t m, int64_t k) {
       }
       if (form == InputForm::kE4M3Token) {
         const float scale = std::max(amax, 1.0f / 512) / 448;
-        wrong += scale != got_scales[t];
+        for (int64_t r = 0; r < (i == 0 ? scale_rows : 0); r++) wrong += scale != got_scales[r * m + t];
         bytes[0] = e4m3_code(value / scale);
       }
       if (form == InputForm::kE4M3Static) bytes[0] = e4m3_code(value * (1 / in.input.static_scale));
@@ -59,7 +59,8 @@ void check_prepare(InputForm form, int64_t m, int64_t k) {
       wrong += std::memcmp(bytes, &got[(t * k + i) * size], size) != 0;
     }
   }
-  report("prepare form " + std::to_string(static_cast<int>(form)) + " k=" + std::to_string(k) + ": codes that differ",
+  report("prepare form " + std::to_string(static_cast<int>(form)) + " k=" + std::to_string(k) +
+             " scale rows=" + std::to_string(scale_rows) + ": codes that differ",
          static_cast<double>(wrong), 0);
 }
 

@@ -25,10 +25,10 @@ build() {
 check() { "$build/check"; }
 time_all() { "$build/time" "${TIME:-all}"; }
 sanitize() {
-  for tool in memcheck racecheck; do
-    echo "compute-sanitizer --tool $tool"
-    compute-sanitizer --tool $tool --error-exitcode 2 "$build/check" --small | tail -3
-  done
+  echo "compute-sanitizer --tool memcheck"
+  compute-sanitizer --tool memcheck --error-exitcode 2 "$build/check" --small | grep -v ^ok
+  echo "compute-sanitizer --tool racecheck"
+  compute-sanitizer --tool racecheck --error-exitcode 2 "$build/check" --race | grep -v ^ok
 }
 
 for step in "${@:-build check time sanitize}"; do

@@ -178,6 +178,7 @@ DeviceMatrix Bench::matrix(WeightForm form, ScaleForm scale, int64_t group, int6
   w.scales = scale == ScaleForm::kGroup ? static_cast<const void*>(at + bytes) : scales.get();
   w.scale_dtype = DType::kBF16;
   if (scale == ScaleForm::kNone) w.scales = nullptr;
+  if (form == WeightForm::kE4M3 && scale == ScaleForm::kRow) w.block_scales = scales.get();  // all are 1
   return w;
 }
 DeviceInput Bench::input(InputForm form, int64_t m, int64_t k) const {
@@ -226,7 +227,8 @@ void Bench::matmuls() {
             static_cast<int>(std::clamp<int64_t>((int64_t{1} << 30) / weight_bytes(v, shape.n, shape.k), 4, 40));
         timed.emplace_back(n, [&, v](int i) {
           const DeviceMatrix w = matrix(v.form, v.scale, v.group, shape.n, shape.k, i);
-          const DeviceInput x = input(v.input, m, shape.k);
+          DeviceInput x = input(v.input, m, shape.k);
+          x.scale_rows = token_scale_rows(w, m);  // as a model's are
           if (v.lt)
             lt_matmul(w, x, false, y.get(), shape.n, nullptr, workspace.get() + (64 << 20), stream);
           else

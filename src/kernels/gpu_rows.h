@@ -21,7 +21,7 @@ constexpr int64_t gpu_int4_shared_bytes(int64_t k, int64_t n_tokens, bool zeros,
   const int64_t units = (k + 127) / 128, groups = is_small ? 4 : 1;
   const int64_t ring = kWarps * stages * (2048 + groups * (zeros ? 80 : 64));
   const int64_t sums = 2 * kWarps * (tokens * (kGpuInt4Rows + 4) + 8) * 4;
-  return (ring + sums + 127) / 128 * 128 + units * tokens * (256 + groups * 8);
+  return (ring + 32 + sums + 127) / 128 * 128 + units * tokens * (256 + groups * 8);
 }
 constexpr bool gpu_int4_takes(int64_t n, int64_t k, int64_t n_tokens, bool zeros, bool is_small, int64_t shared_bytes) {
   if (n_tokens > 8 || (n_tokens > 4 && n * k < int64_t{32} << 20)) return false;

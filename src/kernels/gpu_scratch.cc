@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/integers.h"
 #include "kernels/draw_rule.h"
 
 namespace trimeter {
@@ -11,6 +12,18 @@ namespace trimeter {
 int64_t gpu_lt_fp8_tokens(int64_t n, int64_t k, bool by_block, int compute_capability) {
   if (compute_capability < 90 || n % 16 != 0 || k % 16 != 0) return 0;
   return by_block ? 4 : 1;
+}
+
+bool gpu_fp8_by_block(int64_t n, int64_t k, int64_t n_tokens, int compute_capability) {
+  constexpr int64_t kLeastWeights = int64_t{32} << 20;
+  if (n_tokens <= kGpuFp8StreamTokens || n_tokens > kGpuFp8BlockTokens || n * k < kLeastWeights) return false;
+  const int64_t tokens = gpu_lt_fp8_tokens(n, k, true, compute_capability);
+  return tokens > 0 && n_tokens % tokens == 0;
+}
+
+int64_t gpu_token_scales(int64_t n_tokens, int64_t in) {
+  if (n_tokens <= kGpuFp8StreamTokens) return n_tokens;
+  return std::max(n_tokens, std::min(n_tokens, kGpuFp8BlockTokens) * ceil_div(in, 128));
 }
 
 // Partial results of rows that decode, (head_dim + 2) f32 for each head and split of a context; a prompt's rows have

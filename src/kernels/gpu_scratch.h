@@ -13,6 +13,14 @@ inline constexpr int64_t kGpuMatmulWorkspaceBytes = int64_t{64} << 20;
 int64_t gpu_lt_fp8_tokens(int64_t n, int64_t k, bool by_block, int compute_capability);
 inline constexpr int64_t kGpuFp8StreamTokens = 32;
 
+// Scales of e4m3 that are the same in all of a block of 128 rows may be given to cuBLASLt by row, or by 128 x 128 with
+// those of tokens repeated for each 128 inputs: the same products. Whether its kernel by block is the faster one: with
+// 33 to kGpuFp8BlockTokens tokens (by row with more of them) and large weights.
+inline constexpr int64_t kGpuFp8BlockTokens = 64;
+bool gpu_fp8_by_block(int64_t n, int64_t k, int64_t n_tokens, int compute_capability);
+// f32 of up to n_tokens tokens with a scale each: once, and where gpu_fp8_by_block() may say so for each 128 inputs.
+int64_t gpu_token_scales(int64_t n_tokens, int64_t in);
+
 // Thread blocks that splits of a context are made for: 4 on each of 132 multiprocessors.
 inline constexpr int64_t kGpuAttentionCtas = 528;
 inline constexpr int64_t kGpuMostSplits = 64;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "kernels/gpu_rows.h"
 #include "kernels/gpu_scratch.h"
 #include "schemes/stacked_scheme.h"
@@ -118,6 +119,15 @@ int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int comput
   return gpu_rows_waited_for(shape.out, rows, n_multiprocessors);
 }
 
+int64_t gpu_block_scales_bytes(const SchemeInfo& scheme, int compute_capability, MatShape shape) {
+  constexpr int64_t kBlock = 128, kRowOf = 4;
+  if (gpu_arithmetic(scheme, compute_capability) != GpuArithmetic::kFp8 || scheme.activation_group > 0 ||
+      !gpu_fp8_by_block(shape.out, shape.in, kGpuFp8BlockTokens, compute_capability))
+    return 0;
+  const int64_t stride = ceil_div(ceil_div(shape.in, kBlock), kRowOf) * kRowOf;
+  return ceil_div(shape.out, kBlock) * stride * static_cast<int64_t>(sizeof(float));
+}
+
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {
   static constexpr int64_t kBytes[] = {4, 2, 2, 1, 1};
   return n_tokens * in * kBytes[static_cast<size_t>(gpu_arithmetic(scheme, compute_capability))];
@@ -126,8 +136,9 @@ int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_
 int64_t gpu_input_scales_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in) {
   const GpuArithmetic arithmetic = gpu_arithmetic(scheme, compute_capability);
   if (arithmetic != GpuArithmetic::kFp8 && arithmetic != GpuArithmetic::kInt8) return 0;
-  const int64_t n_groups = scheme.activation_group > 0 ? in / scheme.activation_group : 1;
-  return n_tokens * n_groups * static_cast<int64_t>(sizeof(float));
+  constexpr int64_t kFloatBytes = sizeof(float);
+  if (scheme.activation_group > 0) return n_tokens * (in / scheme.activation_group) * kFloatBytes;
+  return (arithmetic == GpuArithmetic::kFp8 ? gpu_token_scales(n_tokens, in) : n_tokens) * kFloatBytes;
 }
 
 int64_t gpu_linear_workspace_bytes(const SchemeInfo&, int, MatShape, int64_t) { return kGpuMatmulWorkspaceBytes; }

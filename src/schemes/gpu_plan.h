@@ -32,7 +32,12 @@ int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute
 int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens,
                             int64_t n_multiprocessors);
 
+// What a card's weight may have beside its scales, made of them: f32 [ceil(out / 128)][ceil(in / 128) rounded up to 4],
+// of products that kernels/gpu_scratch.h's gpu_fp8_by_block() names.
+int64_t gpu_block_scales_bytes(const SchemeInfo& scheme, int compute_capability, MatShape shape);
+
 // The input as the kernel multiplies it, [n_tokens, in], and its scales: f32, one for a token or for a token and group.
+// Both have room for fewer tokens.
 int64_t gpu_input_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in);
 int64_t gpu_input_scales_bytes(const SchemeInfo& scheme, int compute_capability, int64_t n_tokens, int64_t in);
 // Scratch of one product of n_tokens rows.

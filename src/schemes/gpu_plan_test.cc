@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "kernels/gpu_scratch.h"
 #include "schemes/stacked_scheme.h"
 
 namespace trimeter {
@@ -49,6 +50,27 @@ TEST(GpuPlan, SaysWhereFp8HasTheKernelOfFewTokensAlone) {
   EXPECT_EQ(gpu_tokens_at_once(scheme("bf16").info(), {4100, 1024}, 90, 100), 100);
 }
 
+TEST(GpuPlan, LargeFp8WeightsGoByBlockWhereThatIsFaster) {
+  constexpr int64_t kN = 16384, kK = 2048;  // 32 Mi
+  EXPECT_FALSE(gpu_fp8_by_block(kN, kK, 32, 90));
+  EXPECT_TRUE(gpu_fp8_by_block(kN, kK, 36, 90));
+  EXPECT_TRUE(gpu_fp8_by_block(kN, kK, 64, 90));
+  EXPECT_FALSE(gpu_fp8_by_block(kN, kK, 68, 90));
+  EXPECT_FALSE(gpu_fp8_by_block(kN, kK, 62, 90));
+  EXPECT_FALSE(gpu_fp8_by_block(kN - 16, kK, 64, 90));
+  EXPECT_FALSE(gpu_fp8_by_block(kN + 8, kK, 64, 90));
+  EXPECT_FALSE(gpu_fp8_by_block(kN, kK, 64, 89));
+  const auto block_scales = [](std::string_view name, MatShape shape, int cc) {
+    return gpu_block_scales_bytes(scheme(name).info(), cc, shape);
+  };
+  EXPECT_EQ(block_scales("fp8_e4m3", {kN, kK}, 90), 128 * 16 * 4);
+  EXPECT_EQ(block_scales("fp8_e4m3_channel_static", {kN + 16, kK + 16}, 90), 129 * 20 * 4);
+  EXPECT_EQ(block_scales("fp8_e4m3", {kN, kK / 2}, 90), 0);
+  EXPECT_EQ(block_scales("fp8_e4m3", {kN, kK}, 80), 0);
+  EXPECT_EQ(block_scales("fp8_e4m3_block128", {kN, kK}, 90), 0);  // has them as its own
+  EXPECT_EQ(block_scales("int8", {kN, kK}, 90), 0);
+}
+
 TEST(GpuPlan, OnACpuItIsTheSchemesOwn) {
   EXPECT_EQ(plan_on(scheme("fp8_e4m3"), Isa::kAvx2).kernel, scheme("fp8_e4m3").plan(Isa::kAvx2).kernel);
 }
@@ -77,6 +99,11 @@ TEST(GpuPlan, InputsAreAsWideAsTheArithmetic) {
   EXPECT_EQ(scales("fp8_e4m3_block128", 90), 3 * 2 * 4);
   EXPECT_EQ(scales("int8", 90), 3 * 4);
   EXPECT_EQ(scales("bf16", 90), 0);
+  EXPECT_EQ(scales("fp8_e4m3", 90), 3 * 4);
+  // Of up to 64 tokens for each 128 inputs.
+  EXPECT_EQ(gpu_input_scales_bytes(scheme("fp8_e4m3").info(), 90, 48, 4224), 48 * 33 * 4);
+  EXPECT_EQ(gpu_input_scales_bytes(scheme("fp8_e4m3").info(), 90, 512, 4224), 64 * 33 * 4);
+  EXPECT_EQ(gpu_input_scales_bytes(scheme("fp8_e4m3").info(), 90, 4096, 4224), 4096 * 4);
 }
 
 TEST(GpuPlan, RowsThatAreWaitedFor) {

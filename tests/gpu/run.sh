@@ -39,7 +39,9 @@ for tool in ${TM_SANITIZE-memcheck racecheck}; do
     check "$test under $tool" "$logs/$test.$tool.log" compute-sanitizer --tool "$tool" --error-exitcode 1 \
       "$build/$test" --gtest_filter="$filter"
   done <"$build/gpu_tests.txt"
+  part=--small
+  [[ $tool == racecheck ]] && part=--race
   check "kernels under $tool" "$logs/kernels.$tool.log" compute-sanitizer --tool "$tool" --error-exitcode 1 \
-    "$build/bench_cuda_check" --small
+    "$build/bench_cuda_check" "$part"
 done
 exit $failed

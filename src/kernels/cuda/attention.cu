@@ -110,10 +110,6 @@ void launch(const AttentionArgs& args, const KvLayout& layout, cudaStream_t stre
   if (args.step.max_rows_per_seq > 1) launch_prefill(args, layout.dtype, stream);
 }
 
-bool has_scales(InputForm form) {
-  return form != InputForm::kF32 && form != InputForm::kF16 && form != InputForm::kBF16;
-}
-
 }  // namespace
 
 void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
@@ -129,7 +125,8 @@ void rope_attention_prepare(float* qkv, int64_t n_heads, const float* cos, const
   if (!one_kernel) {
     rope_kv_write(qkv, n_heads, cos, sin, step, kv, layer, scale, stream);
     launch(args, kv.layout, stream);
-    return prepare(out, prepared, stream);
+    if (prepared.values != out) prepare(out, prepared, stream);
+    return;
   }
   args.cos = cos;
   args.sin = sin;

@@ -2,6 +2,7 @@
 #include <cuda_fp16.h>
 
 #include "kernels/cuda/row_kernel.cuh"
+#include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
 namespace {
@@ -40,16 +41,15 @@ struct SiluMulSource {
   const float* gate_up;
   int64_t in;
   static __device__ int64_t to_row(int64_t token) { return token; }
-  static __device__ float of(float gate, float up) { return gate / (1.0f + expf(-gate)) * up; }
   __device__ float value(int64_t token, int i) const {
     const float* gate = gate_up + token * 2 * in;
-    return of(gate[i], gate[in + i]);
+    return silu_mul(gate[i], gate[in + i]);
   }
   __device__ float4 value4(int64_t token, int i, int end) const {
     if (i >= end) return float4{};
     const float* from = gate_up + token * 2 * in + i;
     const float4 gate = *reinterpret_cast<const float4*>(from), up = *reinterpret_cast<const float4*>(from + in);
-    return {of(gate.x, up.x), of(gate.y, up.y), of(gate.z, up.z), of(gate.w, up.w)};
+    return {silu_mul(gate.x, up.x), silu_mul(gate.y, up.y), silu_mul(gate.z, up.z), silu_mul(gate.w, up.w)};
   }
 };
 
@@ -90,6 +90,7 @@ int64_t input_values_bytes(InputForm form, int64_t n_tokens, int64_t in) {
 int64_t input_scales_bytes(InputForm form, int64_t n_tokens, int64_t in) {
   switch (form) {
     case InputForm::kE4M3Token:
+      return gpu_token_scales(n_tokens, in) * 4;
     case InputForm::kI8Token:
       return n_tokens * 4;
     case InputForm::kE4M3Group128:

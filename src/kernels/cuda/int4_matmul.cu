@@ -34,12 +34,14 @@ bool int4_matmul_takes(const DeviceMatrix& w, int64_t n_tokens) {
 }
 
 void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
-                 cudaStream_t stream) {
+                 const SiluMul& silu, cudaStream_t stream) {
   Int4Args args{};
   args.w = static_cast<const char*>(w.values);
   args.scales = static_cast<const char*>(w.scales);
   args.zeros = static_cast<const char*>(w.zeros);
   args.x = static_cast<const char*>(x.values);
+  args.raw = x.raw;
+  args.silu = silu;
   args.bias = bias;
   args.y = y;
   args.ldy = ldy;

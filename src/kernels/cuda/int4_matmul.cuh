@@ -14,7 +14,7 @@
 //   units of a CTA, block by block | 0 1 2 3 4 5 6 | 0 1 2 3 4 5 6 | ...
 //   its warps, were they four      | 0 1 2 3 0 1 2 | 3 0 1 2 3 0 1 | ...
 //
-// A warp copies its own units through a ring of its own, ahead by kStages - 1; one more warp adds up what the others
+// A warp copies its own units through a ring of its own, ahead by kStages; one more warp adds up what the others
 // leave of a block, in their order. The rings fill while the kernel before this one still runs: the weight is nobody's
 // output. Traffic: weight once; the input once a CTA, from L2.
 #pragma once
@@ -24,6 +24,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/raw_row.cuh"
 
 namespace trimeter::cuda {
 
@@ -37,6 +38,8 @@ struct Int4Args {
   int n_units;      // of a block of rows
   int group_shift;  // 2^group_shift runs of 32 k's share a scale; 31: all
   bool bf16_scales, accumulate;
+  RawInput raw;  // if it has one, instead of x
+  SiluMul silu;  // if it has one, instead of y: blocks have a tile of each half
 };
 
 // kSmallGroup: groups may be of 32 k's, else they are multiples of 128. kMaxTokens: that the input has room for.
@@ -58,7 +61,8 @@ struct Int4Config {
   static constexpr int kSumBytes = 2 * kWarps * kWarpStride * 4;  // of two blocks: one is added up, the next multiplied
   // [segment][token][128 bytes], and sums [group][token] of f32.
   static constexpr int kSegmentBytes = kMaxTokens * 128;
-  static constexpr int kSumsAt = kWarps * kRingBytes, kInputAt = (kSumsAt + kSumBytes + 127) / 128 * 128;
+  static constexpr int kBarriersAt = kWarps * kRingBytes, kSumsAt = kBarriersAt + 32,
+                       kInputAt = (kSumsAt + kSumBytes + 127) / 128 * 128;
 
   __host__ __device__ static constexpr int input_sums_at(int n_units) {
     return kInputAt + n_units * kSegments * kSegmentBytes;
@@ -96,7 +100,9 @@ struct Int4Kernel {
   }
   // Tiles past the end are the last one again: nobody reads what comes of them.
   __device__ void enter_block() {
-    const auto tile = [&](int i) { return min(next_block * C::kRowTiles + i, n_tiles - 1); };
+    const auto tile = [&](int i) {
+      return args.silu.to != nullptr ? next_block + i * (n_tiles / 2) : min(next_block * C::kRowTiles + i, n_tiles - 1);
+    };
 #pragma unroll
     for (int i = 0; i < C::kRowTiles; i++)
       tiles_at[i] = args.w + static_cast<int64_t>(tile(i)) * args.n_segments * 512 + lane * 16;
@@ -140,70 +146,82 @@ struct Int4Kernel {
     enter_block();
   }
 
-  // All of the input, as integers, with scales and sums by group. Loads of four tokens are in flight at once.
+  // Eight inputs of bf16, a warp's of one token side by side, as integers, with the scale and sum of each group.
+  __device__ void put_piece(int token, int piece, const uint4& bits) const {
+    constexpr int kLanes = C::kSmallGroup ? 4 : 16;  // whose pieces are a group's
+    const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+    uint32_t most = 0;  // of each half, as bits, of which NaN's are the largest
+#pragma unroll
+    for (int i = 0; i < 4; i++) most = __vmaxu2(most, words[i] & 0x7fff7fffu);
+#pragma unroll
+    for (int step = kLanes / 2; step > 0; step /= 2) most = __vmaxu2(most, __shfl_xor_sync(0xffffffffu, most, step));
+    most = max(most << 16, most & 0xffff0000u);
+    // An exponent that makes the largest value less than 2^15 - 128, so that its upper byte is at most 127;
+    // groups below 2^-100 lose bits, below 2^-115 all of them.
+    const int exponent = max(static_cast<int>((most + 0x10000u) >> 23), 27);
+    const bool is_finite = most < 0x7f800000u;
+    const float to_integer = is_finite ? __uint_as_float(static_cast<uint32_t>(268 - exponent) << 23) : 0.0f;
+    uint32_t integers[8];  // and 128, in the lower 16 bits: the upper byte is the high limb, the lower one low + 128
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      constexpr float kRound = 12582912.0f + 128;  // 1.5 * 2^23
+      const float x = __uint_as_float(i % 2 == 0 ? words[i / 2] << 16 : words[i / 2] & 0xffff0000u);
+      integers[i] = __float_as_uint(fmaf(x, to_integer, kRound));
+    }
+    uint32_t low[2], high[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const uint32_t first = __byte_perm(integers[2 * i], integers[2 * i + 4], 0x5140),
+                     second = __byte_perm(integers[2 * i + 1], integers[2 * i + 5], 0x5140);
+      low[i] = __byte_perm(first, second, 0x5410) ^ 0x80808080u;
+      high[i] = __byte_perm(first, second, 0x7632);
+    }
+    const auto sum_of = [](const uint32_t(&limbs)[2]) {
+      return __dp4a(static_cast<int>(limbs[0]), 0x01010101, __dp4a(static_cast<int>(limbs[1]), 0x01010101, 0));
+    };
+    int sum = 256 * sum_of(high) + sum_of(low);
+#pragma unroll
+    for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (piece >= n_pieces()) return;
+    char* to = shared + C::kInputAt + piece / 8 * C::kSegmentBytes + token * 128 + piece % 4 * 16 + piece / 4 % 2 * 8;
+    *reinterpret_cast<uint2*>(to) = {high[0], high[1]};
+    *reinterpret_cast<uint2*>(to + 64) = {low[0], low[1]};
+    if (lane % kLanes == 0)
+      reinterpret_cast<uint2*>(shared + C::input_sums_at(args.n_units))[piece / kLanes * C::kMaxTokens + token] = {
+          is_finite ? static_cast<uint32_t>(exponent - 14) << 23 : 0x7fc00000u, static_cast<uint32_t>(sum)};
+  }
+  __device__ int n_pieces() const { return args.n_units * C::kSegments * 8; }
+  // All of the input. Several loads of a thread are in flight at once, which wait behind those of the ring: pieces of
+  // one token, or a piece of four.
   __device__ void fill_input() const {
-    constexpr int kLanes = C::kSmallGroup ? 4 : 16;  // whose pieces of 8 inputs are a group's
-    constexpr int kAtOnce = C::kMaxTokens < 4 ? C::kMaxTokens : 4;
-    const int n_pieces = args.n_units * C::kSegments * 8;
-    for (int token0 = 0; token0 < args.m; token0 += kAtOnce) {
-      for (int first = 0; first < n_pieces; first += C::kThreads) {
-        const int piece = first + static_cast<int>(threadIdx.x);
-        uint4 v[kAtOnce];
+    constexpr int kAtOnce = C::kMaxTokens == 1 ? 8 : 4, kPieces = C::kMaxTokens == 1 ? kAtOnce : 1,
+                  kTokens = kAtOnce / kPieces;
+    for (int token0 = 0; token0 < args.m; token0 += kTokens) {
+      for (int first = 0; first < n_pieces(); first += kPieces * C::kThreads) {
+        const auto piece = [&](int i) { return first + i / kTokens * C::kThreads + static_cast<int>(threadIdx.x); };
+        uint4 bits[kAtOnce];
 #pragma unroll
-        for (int t = 0; t < kAtOnce; t++)
-          v[t] = token0 + t < args.m && piece * 8 < args.k
-                     ? __ldcg(reinterpret_cast<const uint4*>(
-                           args.x + static_cast<uint32_t>((token0 + t) * args.k + piece * 8) * 2u))
-                     : make_uint4(0, 0, 0, 0);
-#pragma unroll
-        for (int t = 0; t < kAtOnce; t++) {
-          const int token = token0 + t;
-          if (token >= args.m) break;
-          const uint32_t words[4] = {v[t].x, v[t].y, v[t].z, v[t].w};
-          float x[8];
-          uint32_t most = 0;  // as bits, of which NaN's are the largest
-#pragma unroll
-          for (int i = 0; i < 4; i++) {
-            x[2 * i] = __uint_as_float(words[i] << 16);
-            x[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-            most = max(most, max(words[i] << 16 & 0x7fffffffu, words[i] & 0x7fff0000u));
-          }
-#pragma unroll
-          for (int step = kLanes / 2; step > 0; step /= 2) most = max(most, __shfl_xor_sync(0xffffffffu, most, step));
-          // An exponent that makes the largest value less than 2^15 - 128, so that its upper byte is at most 127;
-          // groups below 2^-100 lose bits, below 2^-115 all of them.
-          const int exponent = max(static_cast<int>((most + 0x10000u) >> 23), 27);
-          const bool is_finite = most < 0x7f800000u;
-          const float to_integer = is_finite ? __uint_as_float(static_cast<uint32_t>(268 - exponent) << 23) : 0.0f,
-                      scale = __uint_as_float(is_finite ? static_cast<uint32_t>(exponent - 14) << 23 : 0x7fc00000u);
-          uint32_t integers[8];  // in the lower 16 bits
-          int sum = 0;
-#pragma unroll
-          for (int i = 0; i < 8; i++) {
-            constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
-            integers[i] = __float_as_uint(fmaf(x[i], to_integer, kRound));
-            sum += static_cast<int>(integers[i]) - 0x4b400000;
-          }
-#pragma unroll
-          for (int step = kLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-          if (piece >= n_pieces) continue;
-          uint2 high, low;
-          const auto bytes = [&](int a, int b, int c, int d, uint32_t selector, uint32_t bias) {
-            const uint32_t ab = __byte_perm(integers[a] + bias, integers[b] + bias, selector),
-                           cd = __byte_perm(integers[c] + bias, integers[d] + bias, selector);
-            return __byte_perm(ab, cd, 0x5410);
-          };
-          low = {bytes(0, 4, 1, 5, 0x0040, 0), bytes(2, 6, 3, 7, 0x0040, 0)};
-          high = {bytes(0, 4, 1, 5, 0x0051, 128), bytes(2, 6, 3, 7, 0x0051, 128)};
-          char* to =
-              shared + C::kInputAt + piece / 8 * C::kSegmentBytes + token * 128 + piece % 4 * 16 + piece / 4 % 2 * 8;
-          *reinterpret_cast<uint2*>(to) = high;
-          *reinterpret_cast<uint2*>(to + 64) = low;
-          if (lane % kLanes == 0)
-            reinterpret_cast<float2*>(shared + C::input_sums_at(args.n_units))[piece / kLanes * C::kMaxTokens + token] =
-                make_float2(scale, __int_as_float(sum));
+        for (int i = 0; i < kAtOnce; i++) {
+          const int token = token0 + i % kTokens;
+          bits[i] = token < args.m && piece(i) * 8 < args.k
+                        ? __ldcg(reinterpret_cast<const uint4*>(
+                              args.x + static_cast<uint32_t>(token * args.k + piece(i) * 8) * 2u))
+                        : make_uint4(0, 0, 0, 0);
         }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++)
+          if (token0 + i % kTokens < args.m && first + i / kTokens * C::kThreads < n_pieces())
+            put_piece(token0 + i % kTokens, piece(i), bits[i]);
       }
+    }
+  }
+  __device__ void fill_raw_input(const RawRow<C::kThreads>& row) const {
+#pragma unroll
+    for (int r = 0; r < row.kRounds; r++) {
+      const float(&v)[8] = row.v[r];
+      if (r * C::kThreads < n_pieces())
+        put_piece(0, row.at(r) / 8,
+                  {pack_bf16x2(v[0], v[1]), pack_bf16x2(v[2], v[3]), pack_bf16x2(v[4], v[5]), pack_bf16x2(v[6], v[7])});
     }
   }
 
@@ -268,29 +286,27 @@ struct Int4Kernel {
     }
   }
 
-  // Named barriers of two blocks' sums: whether they are there, whether they were read.
-  static constexpr int kThere = 1, kRead = 3;
-  template <int kBarrier>
-  static __device__ void wait_at(int turn) {
-    __syncwarp();
-    if (turn % 2 == 0)
-      asm volatile("bar.sync %0, %1;" ::"n"(kBarrier), "n"(C::kThreads) : "memory");
-    else
-      asm volatile("bar.sync %0, %1;" ::"n"(kBarrier + 1), "n"(C::kThreads) : "memory");
+  // Of two blocks' sums: whether they are there, whether they were read. A turn waits for its own phase.
+  enum Barrier { kThere = 0, kRead = 2 };
+  __device__ uint32_t barrier(Barrier what, int turn) const {
+    return shared_address(shared) + C::kBarriersAt + (what + turn % 2) * 8;
   }
-  template <int kBarrier>
-  static __device__ void arrive_at(int turn) {
-    __syncwarp();
-    if (turn % 2 == 0)
-      asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier), "n"(C::kThreads) : "memory");
-    else
-      asm volatile("bar.arrive %0, %1;" ::"n"(kBarrier + 1), "n"(C::kThreads) : "memory");
+  __device__ void make_barriers() const {
+    if (threadIdx.x != 0) return;
+    for (int i = 0; i < 2; i++) {
+      barrier_init(barrier(kThere, i), C::kWarps * kArrivals);
+      barrier_init(barrier(kRead, i), kArrivals);
+    }
   }
+  // Every lane arrives: one alone would vouch for its own accesses, not for its warp's.
+  static constexpr int kArrivals = 32;
+  __device__ void arrive_at(Barrier what, int turn) const { barrier_arrive(barrier(what, turn)); }
+  __device__ void wait_at(Barrier what, int turn) const { barrier_wait(barrier(what, turn), turn / 2 % 2); }
   __device__ float* block_sums(int turn) const {
     return reinterpret_cast<float*>(shared + C::kSumsAt) + turn % 2 * (C::kWarps * C::kWarpStride);
   }
   __device__ void leave_sums(int turn, const Sums& sums) const {
-    if (turn >= 2) wait_at<kRead>(turn);
+    if (turn >= 2) wait_at(kRead, turn - 2);
     float* mine = block_sums(turn) + warp * C::kWarpStride;
 #pragma unroll
     for (int tile = 0; tile < C::kRowTiles; tile++)
@@ -301,7 +317,7 @@ struct Int4Kernel {
         mine[token * C::kTokenStride + tile * 16 + g] = sums[tile][t][0];
         mine[token * C::kTokenStride + tile * 16 + g + 8] = sums[tile][t][1];
       }
-    arrive_at<kThere>(turn);
+    arrive_at(kThere, turn);
   }
   // All warps' sums of a block, in the order of the warps; a row a lane. What they are added to is read while they are
   // made.
@@ -309,14 +325,15 @@ struct Int4Kernel {
     static_assert(C::kRows == 32);
     int turn = 0, next = 0;
     for (int block = static_cast<int>(blockIdx.x); block * C::kRowTiles < n_tiles; block = next, turn++) {
-      const int row = block * C::kRows + lane;
+      const bool is_silu = args.silu.to != nullptr;
+      const int row = is_silu ? block * 16 + lane % 16 + lane / 16 * (args.n / 2) : block * C::kRows + lane;
       float* y = args.y + row;
       float before[C::kMaxTokens];
       const float bias = args.bias != nullptr && row < args.n ? args.bias[row] : 0.0f;
 #pragma unroll
       for (int token = 0; token < C::kMaxTokens; token++)
         before[token] = args.accumulate && token < args.m && row < args.n ? y[token * args.ldy] : 0.0f;
-      wait_at<kThere>(turn);
+      wait_at(kThere, turn);
 #pragma unroll
       for (int token = 0; token < C::kMaxTokens; token++) {
         if (token >= args.m) break;
@@ -325,10 +342,15 @@ struct Int4Kernel {
 #pragma unroll
         for (int w = 0; w < C::kWarps; w++) sum += from[w * C::kWarpStride];
         sum += bias;
+        if (is_silu) {
+          const float up = __shfl_down_sync(0xffffffffu, sum, 16);
+          if (lane < 16) put_silu_mul(args.silu, static_cast<int64_t>(token) * (args.n / 2) + row, sum, up);
+          continue;
+        }
         if (row < args.n) y[token * args.ldy] = args.accumulate ? before[token] + sum : sum;
       }
       next = block + static_cast<int>(gridDim.x);
-      if ((next + static_cast<int>(gridDim.x)) * C::kRowTiles < n_tiles) arrive_at<kRead>(turn);
+      if ((next + static_cast<int>(gridDim.x)) * C::kRowTiles < n_tiles) arrive_at(kRead, turn);
     }
   }
 
@@ -336,12 +358,21 @@ struct Int4Kernel {
     let_next_start();
     next_block = static_cast<int>(blockIdx.x);
     next_unit = warp;
+    make_barriers();
     if (warp < C::kWarps) {
       next_block_of_warp();
-      for (int slot = 0; slot < C::kStages - 1; slot++) load_next(ring + slot * C::kUnitBytes);
+      for (int slot = 0; slot < C::kStages; slot++) load_next(ring + slot * C::kUnitBytes);
     }
-    wait_for_inputs();
-    fill_input();
+    if (C::kMaxTokens == 1 && args.raw.x != nullptr) {
+      RawRow<C::kThreads> row;
+      row.read_gain(args.raw, args.k);
+      wait_for_inputs();
+      row.read(args.raw, args.k, *reinterpret_cast<float(*)[32]>(shared + C::kSumsAt));
+      fill_raw_input(row);
+    } else {
+      wait_for_inputs();
+      fill_input();
+    }
     __syncthreads();
     if (warp == C::kWarps) return add_sums();
     // Column 2 t + l of a product is limb l of token t. What follows the last token is not its own.
@@ -352,17 +383,17 @@ struct Int4Kernel {
       input_sums[t] = shared_address(shared) + C::input_sums_at(args.n_units) + min(t * 4 + q, args.m - 1) * 8;
     }
     const uint32_t ring_end = ring + C::kRingBytes;
-    uint32_t from = ring, to = ring_end - C::kUnitBytes;
+    uint32_t from = ring;
     int unit = warp, turn = 0;
     for (int block = static_cast<int>(blockIdx.x); block * C::kRowTiles < n_tiles;
          block += static_cast<int>(gridDim.x), turn++) {
       Sums sums = {};
       for (; unit < args.n_units; unit += C::kWarps) {
-        cp_async_wait<C::kStages - 2>();
+        cp_async_wait<C::kStages - 1>();
         __syncwarp();
-        load_next(to);
         compute(from, unit, inputs, input_sums, sums);
-        to = from;
+        __syncwarp();
+        load_next(from);
         from = from + C::kUnitBytes == ring_end ? ring : from + C::kUnitBytes;
       }
       unit -= args.n_units;

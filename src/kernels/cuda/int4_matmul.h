@@ -7,6 +7,6 @@ namespace trimeter::cuda {
 // Whether it is the faster kernel for so many tokens, and the current card has the shared memory.
 bool int4_matmul_takes(const DeviceMatrix& w, int64_t n_tokens);
 void int4_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
-                 cudaStream_t stream);
+                 const SiluMul& silu, cudaStream_t stream);
 
 }  // namespace trimeter::cuda

@@ -12,6 +12,7 @@ namespace trimeter::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int64_t kMostRawWeights = int64_t{32} << 20;
 // Widened rows, and sums of int8, at a time: they stay in the L2 cache between the kernel that writes them and the
 // next.
 constexpr int64_t kPieceBytes = 32 << 20;
@@ -101,10 +102,15 @@ bool Product::floats() {
   DeviceMatrix scaled = w;
   DeviceInput input = x;
   char* at = room + kLtWorkspaceBytes;
-  if (w.form == WeightForm::kE4M3 && w.scale_form == ScaleForm::kTensor)
+  const int64_t scale_rows = token_scale_rows(w, x.n_tokens);
+  const bool fixed = x.form == InputForm::kE4M3Static;
+  if (scale_rows > 1 && (fixed || x.scale_rows == scale_rows)) {
+    scaled.scale_form = ScaleForm::kBlock128;
+    scaled.scales = w.block_scales;
+  }
+  if (scaled.form == WeightForm::kE4M3 && scaled.scale_form == ScaleForm::kTensor)
     scaled.scales = filled(at, w.n, static_cast<const float*>(w.scales), 0, stream);
-  if (x.form == InputForm::kE4M3Static)
-    input.scales = const_cast<float*>(filled(at, x.n_tokens, nullptr, x.static_scale, stream));
+  if (fixed) input.scales = const_cast<float*>(filled(at, scale_rows * x.n_tokens, nullptr, x.static_scale, stream));
   if (!lt_matmul(scaled, input, accumulate, y, ldy, nullptr, room, stream)) return false;
   if (bias != nullptr) {
     add_bias_kernel<<<by_token(w.n, x.n_tokens), kThreads, 0, stream>>>(bias, w.n, y, ldy);
@@ -154,6 +160,20 @@ MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens) {
   return kernel_of_many(w.form);
 }
 
+bool takes_raw(const DeviceMatrix& w, const DeviceInput& x) {
+  if (x.n_tokens != 1 || x.input_order != nullptr || w.k > kMostRawInputs || w.k % 16 != 0) return false;
+  const MatmulKernel kernel = plan_matmul(w, 1);
+  if (kernel == MatmulKernel::kInt4) return true;
+  return kernel == MatmulKernel::kStream && stream_takes_raw(w) && w.n * w.k <= kMostRawWeights;
+}
+
+bool makes_silu_mul(const DeviceMatrix& w, int64_t n_tokens, const DeviceInput& made) {
+  if ((made.form != InputForm::kBF16 && made.form != InputForm::kF16) || made.input_order != nullptr || w.n % 32 != 0)
+    return false;
+  const MatmulKernel kernel = plan_matmul(w, n_tokens);
+  return kernel == MatmulKernel::kInt4 || (kernel == MatmulKernel::kStream && stream_makes_silu_mul(w, n_tokens));
+}
+
 bool has_algorithm(const DeviceMatrix& w, int64_t n_tokens) {
   if (plan_matmul(w, n_tokens) != MatmulKernel::kLt) return true;
   DeviceInput x;
@@ -161,6 +181,22 @@ bool has_algorithm(const DeviceMatrix& w, int64_t n_tokens) {
   x.in = w.k;
   x.scales = const_cast<float*>(static_cast<const float*>(w.scales));
   return lt_multiplies(w, x);
+}
+
+int64_t token_scale_rows(const DeviceMatrix& w, int64_t n_tokens) {
+  const bool by_block = w.block_scales != nullptr && gpu_fp8_by_block(w.n, w.k, n_tokens, compute_capability());
+  return by_block ? ceil_div(w.k, 128) : 1;
+}
+
+bool has_block_algorithms(const DeviceMatrix& w) {
+  DeviceMatrix by_block = w;
+  by_block.scale_form = ScaleForm::kBlock128;
+  DeviceInput x;
+  x.in = w.k;
+  x.scales = const_cast<float*>(static_cast<const float*>(w.scales));
+  for (x.n_tokens = kGpuFp8StreamTokens + 1; x.n_tokens <= kGpuFp8BlockTokens; x.n_tokens++)
+    if (gpu_fp8_by_block(w.n, w.k, x.n_tokens, compute_capability()) && !lt_multiplies(by_block, x)) return false;
+  return true;
 }
 
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {
@@ -173,7 +209,7 @@ int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t ma
       break;
     case MatmulKernel::kLt:
       rest = form == WeightForm::kI8 ? std::max(std::min(kPieceBytes, n * max_tokens * 4), n * 4)
-                                     : round_up(n * 4, 256) + round_up(max_tokens * 4, 256);
+                                     : round_up(n * 4, 256) + round_up(gpu_token_scales(max_tokens, k) * 4, 256);
       break;
     case MatmulKernel::kWidenLt:
       rest = rows_widened_at_once(n, k) * k * 2;
@@ -182,20 +218,32 @@ int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t ma
   return std::max(stream, kMatmulCounterBytes + kLtWorkspaceBytes + rest);
 }
 
+void matmul_silu_mul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, const DeviceInput& made,
+                     void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
+  if (workspace_bytes < matmul_workspace_bytes(w.form, w.n, w.k, x.n_tokens)) unsupported("a workspace this small");
+  if (!makes_silu_mul(w, x.n_tokens, made)) unsupported("this product and its activation in one");
+  if (x.raw.x != nullptr && !takes_raw(w, x)) unsupported("a raw input here");
+  const SiluMul silu{made.values, made.form == InputForm::kF16};
+  if (plan_matmul(w, x.n_tokens) == MatmulKernel::kInt4)
+    return int4_matmul(w, x, bias, false, nullptr, w.n, silu, stream);
+  stream_matmul(w, x, bias, false, nullptr, w.n, silu, workspace, stream);
+}
+
 void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
             void* workspace, int64_t workspace_bytes, cudaStream_t stream) {
   if (workspace_bytes < matmul_workspace_bytes(w.form, w.n, w.k, x.n_tokens)) unsupported("a workspace this small");
+  if (x.raw.x != nullptr && !takes_raw(w, x)) unsupported("a raw input here");
   Product product{w, x, bias, accumulate, y, ldy, static_cast<char*>(workspace) + kMatmulCounterBytes, stream};
   switch (plan_matmul(w, x.n_tokens)) {
     case MatmulKernel::kInt4:
-      return int4_matmul(w, x, bias, accumulate, y, ldy, stream);
+      return int4_matmul(w, x, bias, accumulate, y, ldy, {}, stream);
     case MatmulKernel::kStream:
-      return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
+      return stream_matmul(w, x, bias, accumulate, y, ldy, {}, workspace, stream);
     case MatmulKernel::kLt:
       if (w.form == WeightForm::kI8) return product.integers();
       if (product.floats()) return;
       if (w.form != WeightForm::kE4M3) unsupported("this shape in cuBLASLt");
-      return stream_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
+      return stream_matmul(w, x, bias, accumulate, y, ldy, {}, workspace, stream);
     case MatmulKernel::kWidenLt:
       return product.widened();
   }

@@ -1,9 +1,9 @@
 // Products of a prepared input with a weight on a card, named by what lies in memory and not by a scheme.
 //   y[t, r] (+)= sum_k x[t, k] w[r, k] + bias[r]        f32, row-major, t < n_tokens, r < n
-// Few tokens: one kernel streams the weight once past tensor cores (stream_matmul.cuh; 4 bits of one to 8 tokens where it takes them:
-// int4_matmul.cuh) and moves the weight's bytes and hardly more. Many tokens: cuBLASLt, for 4- and 8-bit weight-only
-// forms after they were widened to bf16 in pieces that stay in the L2 cache. plan_matmul() says which. Group scales
-// meet the sums in f32 up to 32 tokens; with more, the codes, and the products are rounded to bf16.
+// Few tokens: one kernel streams the weight once past tensor cores (stream_matmul.cuh; 4 bits of one to 8 tokens where
+// it takes them: int4_matmul.cuh) and moves the weight's bytes and hardly more. Many tokens: cuBLASLt, for 4- and 8-bit
+// weight-only forms after they were widened to bf16 in pieces that stay in the L2 cache. plan_matmul() says which.
+// Group scales meet the sums in f32 up to 32 tokens; with more, the codes, and the products are rounded to bf16.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -43,6 +43,9 @@ struct DeviceMatrix {
   int64_t n = 0, k = 0;
   const void* values = nullptr;
   const void* scales = nullptr;
+  // kE4M3 with kTensor or kRow: the same scales laid out as kBlock128's; null: there are none, as where rows of a block
+  // differ in theirs.
+  const float* block_scales = nullptr;
   const void* zeros = nullptr;      // kI4 with kGroup: w = (code - zero) * scale; null: zero = 8
   DType scale_dtype = DType::kF16;  // of kGroup
   int64_t group = 0;                // of kGroup: 32, 64, 128, or k
@@ -57,10 +60,21 @@ enum class MatmulKernel { kInt4, kStream, kLt, kWidenLt };
 // On the current card.
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 
+// Whether a product of this input's one token takes it raw. Not stream_matmul's where a weight is so large that most of
+// its time is the weight's: its CTAs would have their rings full before they have an input (Qwen2.5-7B's fp8 gate_up).
+bool takes_raw(const DeviceMatrix& w, const DeviceInput& x);
+
 // Whether cuBLASLt, where plan_matmul() names it, has an algorithm for this many tokens on this card, which is for its
 // heuristic to say. Where it has none, matmul() streams e4m3, kGpuFp8StreamTokens at a time, and throws for other
 // forms.
 bool has_algorithm(const DeviceMatrix& w, int64_t n_tokens);
+
+// A kE4M3 that has block_scales goes to cuBLASLt by block where gpu_fp8_by_block() says so and the input's scales are
+// there for it: DeviceInput::scale_rows as many as this says, or kE4M3Static. Otherwise it goes by row.
+int64_t token_scale_rows(const DeviceMatrix& w, int64_t n_tokens);
+// Whether cuBLASLt has algorithms by block for all numbers of tokens that gpu_fp8_by_block() names for this shape; of w
+// the shape and `scales`, any device pointer. block_scales are to be set only where it has, as a load does.
+bool has_block_algorithms(const DeviceMatrix& w);
 
 // The workspace is shared by all products of a stream. Its first kMatmulCounterBytes must be zero before the first
 // product; each leaves them zero.
@@ -68,6 +82,11 @@ inline constexpr int64_t kMatmulCounterBytes = 64 << 10;
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens);
 void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy,
             void* workspace, int64_t workspace_bytes, cudaStream_t stream);
+
+// Of w's first half, the gate, and its second: made = silu(gate) * up, [n_tokens, n / 2], in a form without scales.
+bool makes_silu_mul(const DeviceMatrix& w, int64_t n_tokens, const DeviceInput& made);
+void matmul_silu_mul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, const DeviceInput& made,
+                     void* workspace, int64_t workspace_bytes, cudaStream_t stream);
 
 // Bytes of a form's values, padding included.
 int64_t matrix_values_bytes(WeightForm form, int64_t n, int64_t k);

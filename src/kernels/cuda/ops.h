@@ -24,16 +24,39 @@ enum class InputForm {
   kI8Static,
 };
 
+// Whether a form's scales are made of the whole token or are given, so that only codes are left of the values.
+constexpr bool has_scales(InputForm form) {
+  return form != InputForm::kF32 && form != InputForm::kF16 && form != InputForm::kBF16;
+}
+
+// One token as it is, f32 [in], which a product that takes it (matmul.h: takes_raw) brings into the form itself.
+struct RawInput {
+  const float* x = nullptr;      // null: the input is prepared
+  const int32_t* row = nullptr;  // x[*row] of [.., in]; null: x[0]
+  const float* gain = nullptr;   // its norm times gain; null: x
+  float eps = 0;
+};
+inline constexpr int64_t kMostRawInputs = 8192;
+
 struct DeviceInput {
   InputForm form = InputForm::kF32;
   int64_t n_tokens = 0, in = 0;
   void* values = nullptr;                // [n_tokens, in], row-major, of the form's type
   float* scales = nullptr;               // [n_tokens] (Token), [in / 128, n_tokens] (Group128), else unused
   float static_scale = 0;                // of the static forms
+  int64_t scale_rows = 1;                // of kE4M3Token: scales are [scale_rows, n_tokens], all rows the same
   const int32_t* input_order = nullptr;  // [in]: prepared input k is x[input_order[k]]; null: x[k]
+  RawInput raw{};                        // if it has one, values and scales are not read
 };
 int64_t input_values_bytes(InputForm form, int64_t n_tokens, int64_t in);
+// Whatever scale_rows matmul.h's token_scale_rows() says for up to n_tokens.
 int64_t input_scales_bytes(InputForm form, int64_t n_tokens, int64_t in);
+
+// Where silu(gate) * up goes, of products that make it themselves.
+struct SiluMul {
+  void* to = nullptr;  // null: the products are what is wanted
+  bool f16 = false;    // else bf16
+};
 
 // Norm of x[rows[i]] (rows null: x[i]), [n_tokens, in], times gain.
 void rms_norm_prepare(const float* x, const int32_t* rows, const float* gain, double eps, const DeviceInput& out,
@@ -54,8 +77,8 @@ struct StepView {
   const int32_t* row_begin = nullptr;     // [n_seqs + 1]: rows of a sequence are consecutive
   const int32_t* block_tables = nullptr;  // [n_seqs][table_stride]
   int64_t table_stride = 0;
-  int64_t max_rows_per_seq = 1;  // 1: every sequence has one row, a step of decoding
-  int64_t max_context = 0;       // no row's position + 1 is larger
+  int64_t max_rows_per_seq = 1;  // 1: row i is all of sequence i, a step of decoding
+  int64_t max_context = 0;       // no row's position + 1 is larger, and no table is shorter
   bool any_of_one_row = true;    // false: no sequence has one row alone
 };
 
@@ -73,8 +96,9 @@ struct AttentionRoom {
 void attention(const float* qkv, int64_t n_heads, const StepView& step, const KvView& kv, int64_t layer, KvScale scale,
                float* out, const AttentionRoom& room, cudaStream_t stream);
 // rope_kv_write(), attention() and prepare() of its output. A step of decoding has one kernel for all three, or two
-// where `prepared` has scales, which may begin before the one that makes qkv ends: what the cache holds of earlier
-// tokens, and the step itself, must have been there when that one began. `qkv` and `out` may be left as they were.
+// where `prepared` has scales (f32 may be `out` itself), which may begin before the one that makes qkv ends: what the
+// cache holds of earlier tokens, and the step itself, must have been there when that one began. `qkv` and `out` may be
+// left as they were.
 void rope_attention_prepare(float* qkv, int64_t n_heads, const float* cos, const float* sin, const StepView& step,
                             const KvView& kv, int64_t layer, KvScale scale, float* out, const AttentionRoom& room,
                             const DeviceInput& prepared, cudaStream_t stream);

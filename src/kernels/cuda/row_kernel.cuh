@@ -13,10 +13,10 @@
 #include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#include <cuda_fp8.h>
 
 #include <algorithm>
 
+#include "kernels/cuda/input_codes.cuh"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/ptx.cuh"
@@ -30,25 +30,6 @@ struct RowArgs {
   int parts, part;  // CTAs of a token, and values of each: a multiple of 128
   bool clustered;
 };
-
-struct Add {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
-struct Max {
-  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
-};
-// Of a CTA; every thread gets it. 0 must change nothing. `shared` is this call's own.
-template <class Op>
-__device__ float reduce_in_cta(float value, Op op, float (&shared)[32]) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value = op(value, __shfl_xor_sync(0xffffffffu, value, step));
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = value;
-  __syncthreads();
-  value = threadIdx.x % 32 < blockDim.x / 32 ? shared[threadIdx.x % 32] : 0.0f;
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value = op(value, __shfl_xor_sync(0xffffffffu, value, step));
-  return value;
-}
 
 #if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
@@ -72,15 +53,6 @@ __device__ float reduce_in_token(float value, Op op, bool first, const RowArgs& 
   }
 #endif
   return value;
-}
-
-// The formulas of schemes/fp8_e4m3 and schemes/int8, each operation rounded to f32. Divisions are written out so that
-// no compiler flag makes them approximate.
-__device__ __forceinline__ uint32_t e4m3(float value) {
-  return __nv_cvt_float_to_fp8(value, __NV_SATFINITE, __NV_E4M3);
-}
-__device__ __forceinline__ uint32_t int8(float value) {
-  return static_cast<uint8_t>(static_cast<int8_t>(fminf(fmaxf(rintf(value), -128.0f), 127.0f)));
 }
 
 template <class Code>
@@ -160,8 +132,7 @@ __global__ void __launch_bounds__(kMostRowThreads)
     for (int q = 0; q < kQuads; q++)
 #pragma unroll
       for (int e = 0; e < 4; e++) sum += v[q][e] * v[q][e];
-    const float mean = reduce_in_token(sum, Add{}, true, args, sums, sums_of_parts) / static_cast<float>(in);
-    const float scale = __fdiv_rn(1.0f, __fsqrt_rn(mean + source.eps));
+    const float scale = inverse_rms(reduce_in_token(sum, Add{}, true, args, sums, sums_of_parts), in, source.eps);
 #pragma unroll
     for (int q = 0; q < kQuads; q++)
 #pragma unroll
@@ -196,10 +167,12 @@ __global__ void __launch_bounds__(kMostRowThreads)
       });
       break;
     case InputForm::kE4M3Token: {
-      const float scale = __fdiv_rn(fmaxf(amax(), 1.0f / 512.0f), 448.0f);
-      if (threadIdx.x == 0 && begin == 0) out.scales[row] = scale;
+      const float scale = e4m3_scale(amax());
+      if (begin == 0)
+        for (int64_t r = threadIdx.x; r < out.scale_rows; r += blockDim.x) out.scales[r * out.n_tokens + row] = scale;
+      const Divisor by = divisor(scale);
       each([&](int64_t to, int n, const float(&x)[4]) {
-        write_codes(out, to, n, x, [&](float f) { return e4m3(__fdiv_rn(f, scale)); });
+        write_codes(out, to, n, x, [&](float f) { return e4m3(by(f)); });
       });
       break;
     }
@@ -224,7 +197,7 @@ __global__ void __launch_bounds__(kMostRowThreads)
       break;
     case InputForm::kI8Token: {
       const float most = amax();
-      const float scale = __fdiv_rn(most, 127.0f), inverse = most > 0 ? __fdiv_rn(127.0f, most) : 0.0f;
+      const float scale = int8_scale(most), inverse = int8_inverse(most);
       if (threadIdx.x == 0 && begin == 0) out.scales[row] = scale;
       each([&](int64_t to, int n, const float(&x)[4]) {
         write_codes(out, to, n, x, [&](float f) { return int8(f * inverse); });

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/cuda/ops.h"
+
 namespace trimeter::cuda {
 
 struct StreamArgs {
@@ -15,6 +17,9 @@ struct StreamArgs {
   const char* x;
   const float* x_scales;  // by token [m], by token and 128 inputs [k / 128][x_scale_stride], or null
   float x_scale;          // where x_scales is null
+  RawInput raw;           // if it has one, instead of x and, if not fixed_scale, x_scale
+  bool fixed_scale;
+  SiluMul silu;  // resident, kEnd: tiles have 8 rows of each half, and this is written instead of y
   const float* bias;
   float* y;
   float* partials;
@@ -38,6 +43,8 @@ enum class Weights { kF16, kBF16, kE4M3, kI8, kE4M3Wide, kI8Wide, kI4, kI4Zero }
 // When sums meet their scales: at the end; with each block of 128 x 128; with each group, which is a multiple of 128
 // (kGroup) or of 32 k's (kSmallGroup).
 enum class Scaling { kEnd, kBlock, kGroup, kSmallGroup };
+
+inline constexpr int kMostResidentBytes = 40 << 10;  // more would leave the ring too little
 
 // kDeep: the warps share the k's of 16 or 32 rows. kResident: the whole input of one token stays in shared memory, for
 // all row blocks of a CTA; a warp then copies all that it reads of a stage, and waits for no other until the row
@@ -77,7 +84,6 @@ struct StreamConfig {
   static constexpr int kCtasOfSm = 2;
   static constexpr int kRows = kRowWarps * kRowTiles * 16;
   static constexpr int kMaxStages = kResident ? 10 : 6;
-  static constexpr int kMostResidentBytes = 40 << 10;  // more would leave the ring too little
 
   using Sum = std::conditional_t<kWeights == Weights::kI8, int, float>;
   using Operand = std::conditional_t<

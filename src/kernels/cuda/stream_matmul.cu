@@ -22,23 +22,27 @@ template <class C>
 void launch(StreamArgs args, cudaStream_t stream) {
   static_assert(C::kRows <= kMaxRows);
   static_assert(!C::kDeep || C::kNibbles || C::kRows == gpu_deep_rows(C::kTokens));
-  static const int room = std::min(card().shared_of_sm / C::kCtasOfSm - 1280, card().shared_bytes);
-  static const bool raised = [] {
-    cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, room);
+  // 256: what is static. Compute capability 8.6 and 8.9 have no room for two CTAs of some.
+  const auto room = [](int ctas) { return std::min(card().shared_of_sm / ctas - 1024, card().shared_bytes) - 256; };
+  static const bool raised = [&] {
+    cudaFuncSetAttribute(stream_matmul_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         card().shared_of_sm < (128 << 10) ? room(1) : room(C::kCtasOfSm));
     return true;
   }();
   static_cast<void>(raised);
   args.n_segments = static_cast<int>(ceil_div(args.k_padded, C::kSegment));
   args.stages_per_row = static_cast<int>(ceil_div(args.n_segments, C::kStageSegments));
   const int beside = C::kDepthBytes + (C::kResident ? resident_bytes<C>(args) : 0);
-  args.n_stages = std::min((room - beside) / C::kStageBytes, C::kMaxStages);
+  const auto stages = [&](int ctas) { return std::min((room(ctas) - beside) / C::kStageBytes, C::kMaxStages); };
+  const int ctas_of_sm = stages(C::kCtasOfSm) >= 2 ? C::kCtasOfSm : 1;
+  args.n_stages = stages(ctas_of_sm);
   if (args.n_stages < 2) unsupported("so little shared memory");
   const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
   // Those of 4 bits are shared always: they are bound by instructions, which all multiprocessors then have as many of.
   const bool whole = C::kDeep && !C::kNibbles && gpu_blocks_stay_whole(args.n, C::kRows, card().n_multiprocessors);
   args.share = whole ? args.stages_per_row : 1;
   const int n_shares = n_row_blocks * args.stages_per_row / args.share;
-  const int most = std::min(card().n_multiprocessors * C::kCtasOfSm, kMaxCtas);
+  const int most = std::min(card().n_multiprocessors * ctas_of_sm, kMaxCtas);
   const int wanted = whole      ? n_shares
                      : C::kDeep ? std::max(n_shares / kMinDeepStages, n_row_blocks)
                                 : n_shares / kMinStages;
@@ -60,8 +64,7 @@ void launch_tokens(const StreamArgs& args, cudaStream_t stream) {
     using C = StreamConfig<kWeights, kScaling, 1, true, kTiles>;
     if constexpr (!(kScaling == Scaling::kBlock && C::kByteInput) && !C::kNibbles) {
       using Resident = StreamConfig<kWeights, kScaling, 1, true, kTiles, true>;
-      if (args.m == 1 && resident_bytes<Resident>(args) <= Resident::kMostResidentBytes)
-        return launch<Resident>(args, stream);
+      if (args.m == 1 && resident_bytes<Resident>(args) <= kMostResidentBytes) return launch<Resident>(args, stream);
     }
     return launch<C>(args, stream);
   }
@@ -139,13 +142,23 @@ int64_t stream_tokens(WeightForm form) {
   }
 }
 
+bool stream_takes_raw(const DeviceMatrix& w) {
+  const bool is_block_of_bytes = w.form == WeightForm::kE4M3 && w.scale_form == ScaleForm::kBlock128;
+  return !is_block_of_bytes && w.form != WeightForm::kI4 && w.form != WeightForm::kF32;
+}
+
+bool stream_makes_silu_mul(const DeviceMatrix& w, int64_t n_tokens) {
+  const bool by_row = w.scale_form != ScaleForm::kBlock128 && w.scale_form != ScaleForm::kGroup;
+  return n_tokens == 1 && by_row && w.form != WeightForm::kF32 && 2 * w.k <= kMostResidentBytes;
+}
+
 int64_t stream_workspace_bytes(int64_t n_tokens) {
   const int64_t tokens = n_tokens <= 8 ? 8 : n_tokens <= 16 ? 16 : n_tokens <= 32 ? 32 : 64;
   return kMatmulCounterBytes + int64_t{kMaxCtas} * 2 * kMaxRows * tokens * 4;
 }
 
 void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,
-                   int64_t ldy, void* workspace, cudaStream_t stream) {
+                   int64_t ldy, const SiluMul& silu, void* workspace, cudaStream_t stream) {
   const bool padded = w.form == WeightForm::kE4M3Wide || w.form == WeightForm::kI8Wide || w.form == WeightForm::kI4;
   const bool fixed = x.form == InputForm::kE4M3Static || x.form == InputForm::kI8Static;
   StreamArgs args{};
@@ -153,6 +166,9 @@ void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bia
   args.w_scales = static_cast<const char*>(w.scales);
   args.w_zeros = static_cast<const char*>(w.zeros);
   args.x_scale = fixed ? x.static_scale : 1.0f;
+  args.raw = x.raw;
+  args.silu = silu;
+  args.fixed_scale = fixed;
   args.bias = bias;
   args.counters = static_cast<unsigned*>(workspace);
   args.partials = reinterpret_cast<float*>(static_cast<char*>(workspace) + kMatmulCounterBytes);
@@ -173,7 +189,7 @@ void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bia
   for (int64_t t = 0; t < x.n_tokens; t += step) {
     args.m = static_cast<int>(std::min(step, x.n_tokens - t));
     args.x = static_cast<const char*>(x.values) + t * x.in * input_bytes(x.form);
-    args.x_scales = x.scales == nullptr || fixed ? nullptr : x.scales + t;
+    args.x_scales = x.scales == nullptr || fixed || x.raw.x != nullptr ? nullptr : x.scales + t;
     args.x_scale_stride = static_cast<int>(x.n_tokens);
     args.y = y + t * ldy;
     dispatch(w, args, stream);

@@ -30,7 +30,8 @@ struct StreamKernel : StreamRing<C> {
   using Ring::args, Ring::shared, Ring::lane, Ring::warp, Ring::g, Ring::q, Ring::row_warp, Ring::depth;
   using Ring::next_row_block, Ring::next_stage, Ring::units_to_load;
   using Ring::Ring;
-  using Ring::stage, Ring::warp_row, Ring::input_offset, Ring::weight_offset, Ring::depth_sums, Ring::resident_input;
+  using Ring::stage, Ring::warp_row, Ring::tile_row, Ring::kMakesSilu, Ring::input_offset, Ring::weight_offset,
+      Ring::depth_sums, Ring::resident_input;
   using Sum = typename C::Sum;
   using Operand = typename C::Operand;
   using Sums = Sum[C::kRowTiles][C::kTokenTiles][4];
@@ -269,9 +270,10 @@ struct StreamKernel : StreamRing<C> {
   }
 
   // What is added to a row block's sums or multiplied with them, of the rows and tokens of this lane. It is read when
-  // the row block is begun: at its end nothing would hide how long that takes. With many tokens there are no registers
-  // for it.
-  static constexpr bool kEarly = C::kDeep;
+  // the row block is begun: at its end nothing would hide how long that takes. With many tokens, or groups to scale,
+  // there are no registers for it.
+  static constexpr bool kEarly = C::kDeep && (C::kScaling == Scaling::kEnd || C::kResident ||
+                                              (C::kNibbles && C::kScaling == Scaling::kGroup && C::kTokenTiles == 1));
   struct RowEnd {
     float bias[C::kRowTiles][2], scale[C::kRowTiles][2], before[C::kRowTiles][C::kTokenTiles][4];
   };
@@ -281,7 +283,7 @@ struct StreamKernel : StreamRing<C> {
     for (int tile = 0; tile < C::kRowTiles; tile++)
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        const int row = warp_row(row_block, tile) + g + 8 * r;
+        const int row = tile_row(warp_row(row_block, tile), g + 8 * r);
         if (row < args.n) f(tile, r, row);
       }
   }
@@ -300,19 +302,41 @@ struct StreamKernel : StreamRing<C> {
   }
   __device__ float scale_of_token(int token) const {
     if (C::kScaling != Scaling::kEnd || !C::kByteInput) return 1;
-    return args.x_scales != nullptr ? args.x_scales[token] : args.x_scale;
+    return args.x_scales != nullptr ? args.x_scales[token] : this->x_scale;
   }
-  __device__ void read_end(int row_block, RowEnd& end) const {
+  // What no kernel has made, and what one has.
+  __device__ void read_constants(int row_block, RowEnd& end) const {
     each_row(row_block, [&](int tile, int r, int row) {
       end.bias[tile][r] = bias_of(row);
       end.scale[tile][r] = scale_of(row);
+    });
+  }
+  __device__ void read_before(int row_block, RowEnd& end) const {
+    each_row(row_block, [&](int tile, int r, int row) {
       each_token([&](int t, int e, int token) {
         end.before[tile][t][2 * r + e] = args.accumulate ? args.y[token * args.ldy + row] : 0.0f;
       });
     });
   }
   using TokenScales = float[C::kTokenTiles][2];
+  // kMakesSilu: of one token, which is column 0; rows g and g + 8 are a gate and its up.
+  __device__ void write_silu(int row_block, const Sums& sums, const RowEnd& end,
+                             const TokenScales& token_scales) const {
+    if (q != 0) return;
+#pragma unroll
+    for (int tile = 0; tile < C::kRowTiles; tile++) {
+      float of[2];
+#pragma unroll
+      for (int r = 0; r < 2; r++)
+        of[r] =
+            token_scales[0][0] * (end.scale[tile][r] * static_cast<float>(sums[tile][0][2 * r])) + end.bias[tile][r];
+      const int at = tile_row(warp_row(row_block, tile), g);
+      if (at < args.n / 2) put_silu_mul(args.silu, at, of[0], of[1]);
+    }
+  }
   __device__ void write(int row_block, const Sums& sums, const RowEnd& end, const TokenScales& token_scales) const {
+    if constexpr (kMakesSilu)
+      if (args.silu.to != nullptr) return write_silu(row_block, sums, end, token_scales);
     each_row(row_block, [&](int tile, int r, int row) {
       const float bias = kEarly ? end.bias[tile][r] : bias_of(row), scale = kEarly ? end.scale[tile][r] : scale_of(row);
       each_token([&](int t, int e, int token) {
@@ -433,14 +457,19 @@ struct StreamKernel : StreamRing<C> {
     this->enter_row_block();
     const int first_row_block = next_row_block;
     int row_block = next_row_block, left = args.stages_per_row - next_stage, slot = 0;
-    this->fill_ring();
     Sums sums = {};
     RowEnd row_end = {};
     TokenScales token_scales = {};
-    if constexpr (kEarly) {
-      if (depth == adder_of(0)) read_end(row_block, row_end);
-      each_token([&](int t, int e, int token) { token_scales[t][e] = scale_of_token(token); });
-    }
+    const bool is_first_adder = kEarly && depth == adder_of(0);
+    const auto read_token_scales = [&] {
+      if constexpr (kEarly) each_token([&](int t, int e, int token) { token_scales[t][e] = scale_of_token(token); });
+    };
+    if (is_first_adder) read_constants(row_block, row_end);
+    this->fill_ring([&] {
+      if (is_first_adder) read_before(row_block, row_end);
+      if (args.raw.x == nullptr) read_token_scales();
+    });
+    if (args.raw.x != nullptr) read_token_scales();
     for (int unit = begin; unit < end; unit++) {
       wait_for_oldest();
       if constexpr (C::kResident)
@@ -456,7 +485,10 @@ struct StreamKernel : StreamRing<C> {
         finish(row_block, turn, is_whole, sums, row_end, token_scales);
         row_block++;
         if constexpr (kEarly)
-          if (unit + 1 < end && depth == adder_of(turn + 1)) read_end(row_block, row_end);
+          if (unit + 1 < end && depth == adder_of(turn + 1)) {
+            read_constants(row_block, row_end);
+            read_before(row_block, row_end);
+          }
         each_sum([&](int, Sum(&v)[4]) { v[0] = v[1] = v[2] = v[3] = 0; }, sums);
         left = args.stages_per_row;
       }

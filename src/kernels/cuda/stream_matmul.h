@@ -8,7 +8,11 @@ namespace trimeter::cuda {
 int64_t stream_tokens(WeightForm form);
 // More tokens than stream_tokens() pass the weight several times.
 void stream_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,
-                   int64_t ldy, void* workspace, cudaStream_t stream);
+                   int64_t ldy, const SiluMul& silu, void* workspace, cudaStream_t stream);
+// Whether the kernel for one token has all of it, up to kMostRawInputs, in shared memory, which it then may as well
+// fill itself.
+bool stream_takes_raw(const DeviceMatrix& w);
+bool stream_makes_silu_mul(const DeviceMatrix& w, int64_t n_tokens);
 // Partial sums and counters.
 int64_t stream_workspace_bytes(int64_t n_tokens);
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/raw_row.cuh"
 #include "kernels/cuda/stream_config.cuh"
 
 namespace trimeter::cuda {
@@ -14,6 +15,7 @@ struct StreamRing {
   int lane, warp, g, q, row_warp, depth;
   // The unit to be copied next, and where the rows that this lane copies begin, in pieces of 16 bytes.
   int next_row_block, next_stage, units_to_load;
+  float x_scale;
   static constexpr int kLaneCopies = C::kNibbles ? 1 : C::kRowPieces / 2;  // of a tile; kI4: and segment
   uint32_t rows_at[C::kRowTiles][kLaneCopies];
 
@@ -24,6 +26,7 @@ struct StreamRing {
     q = lane % 4;
     row_warp = warp % C::kRowWarps;
     depth = warp / C::kRowWarps;
+    x_scale = args.x_scale;
   }
 
   // Neighbouring tokens' pieces fall into different halves of the banks.
@@ -37,6 +40,11 @@ struct StreamRing {
   __device__ char* resident_input(int segment) const { return depth_sums() + C::kDepthBytes + segment * 128; }
   __device__ int warp_row(int row_block, int tile) const {
     return row_block * C::kRows + (row_warp * C::kRowTiles + tile) * 16;
+  }
+  static constexpr bool kMakesSilu = C::kResident && C::kScaling == Scaling::kEnd;
+  // The i-th of 16 rows.
+  __device__ int tile_row(int row0, int i) const {
+    return kMakesSilu && args.silu.to != nullptr ? row0 / 2 + i % 8 + i / 8 * (args.n / 2) : row0 + i;
   }
 
   // Where a piece of a row lies within its tile: neighbouring rows fall into different halves of the banks.
@@ -58,7 +66,7 @@ struct StreamRing {
         const uint32_t row_pieces = static_cast<uint32_t>(args.k_padded) * element_bytes() / 16;
 #pragma unroll
         for (int i = 0; i < kLaneCopies; i++)
-          rows_at[tile][i] = static_cast<uint32_t>(min(row0 + copied_row(i), args.n - 1)) * row_pieces;
+          rows_at[tile][i] = static_cast<uint32_t>(min(tile_row(row0, copied_row(i)), args.n - 1)) * row_pieces;
       }
     }
   }
@@ -133,7 +141,7 @@ struct StreamRing {
   // All of it, once, by way of registers: all loads are in flight at once. Segments that only fill a stage up are
   // zeros.
   __device__ void fill_resident_input() const {
-    constexpr int kMost = C::kMostResidentBytes / 16 / C::kThreads;
+    constexpr int kMost = kMostResidentBytes / 16 / C::kThreads;
     const int n_pieces = args.stages_per_row * C::kStageSegments * 8, row_bytes = args.k * (C::kByteInput ? 1 : 2);
     uint4 pieces[kMost];
 #pragma unroll
@@ -145,6 +153,56 @@ struct StreamRing {
     for (int j = 0; j < kMost; j++)
       if (const int i = j * C::kThreads + static_cast<int>(threadIdx.x); i < n_pieces)
         *reinterpret_cast<uint4*>(resident_input(0) + i * 16) = pieces[j];
+  }
+  using Room = float[32];
+  __device__ Room& room_of_sums(int i) const { return reinterpret_cast<Room*>(depth_sums())[i]; }
+  // The same of a raw input.
+  __device__ void fill_raw_input(const RawRow<C::kThreads>& row) {
+    char* to = resident_input(0);
+    const auto each = [&](auto code) {  // of 8 values
+#pragma unroll
+      for (int r = 0; r < row.kRounds; r++)
+        if (const int at = row.at(r); at < args.k) code(at, row.v[r]);
+    };
+    const auto codes = [&](auto pair) {
+      each([&](int at, const float(&v)[8]) {
+        *reinterpret_cast<uint2*>(to + at) = {pair(v[0], v[1]) | pair(v[2], v[3]) << 16,
+                                              pair(v[4], v[5]) | pair(v[6], v[7]) << 16};
+      });
+    };
+    if constexpr (C::kWeights == Weights::kE4M3) {
+      if (args.fixed_scale) {
+        const float inverse = __fdiv_rn(1.0f, args.x_scale);
+        codes([&](float a, float b) { return e4m3x2(a * inverse, b * inverse); });
+      } else {
+        x_scale = e4m3_scale(row.largest(room_of_sums(1)));
+        const Divisor by = divisor(x_scale);
+        codes([&](float a, float b) { return e4m3x2(by(a), by(b)); });
+      }
+    } else if constexpr (C::kWeights == Weights::kI8) {
+      if (args.fixed_scale) {
+        const auto code = [&](float f) { return int8(__fdiv_rn(f, args.x_scale)); };
+        codes([&](float a, float b) { return code(a) | code(b) << 8; });
+      } else {
+        const float most = row.largest(room_of_sums(1)), inverse = int8_inverse(most);
+        x_scale = int8_scale(most);
+        codes([&](float a, float b) { return int8(a * inverse) | int8(b * inverse) << 8; });
+      }
+    } else {
+      each([&](int at, const float(&v)[8]) {
+        const auto pair = [&](int i) {
+          if constexpr (C::kWeights == Weights::kF16)
+            return pack_f16x2(v[i], v[i + 1]);
+          else
+            return pack_bf16x2(v[i], v[i + 1]);
+        };
+        *reinterpret_cast<uint4*>(to + at * 2) = {pair(0), pair(2), pair(4), pair(6)};
+      });
+    }
+    const int row_pieces = args.k * (C::kByteInput ? 1 : 2) / 16,
+              n_pieces = args.stages_per_row * C::kStageSegments * 8;
+    for (int i = row_pieces + static_cast<int>(threadIdx.x); i < n_pieces; i += C::kThreads)
+      *reinterpret_cast<uint4*>(to + i * 16) = {};
   }
   // The input of the first stages, by way of registers: all loads are in flight at once.
   __device__ void fill_input(int unit_stage, int filled) const {
@@ -229,8 +287,10 @@ struct StreamRing {
     }
     cp_async_commit();
   }
-  // Fills all stages of the ring but one: the weight's part while kernels before this one still run.
-  __device__ void fill_ring() {
+  // Fills all stages of the ring but one: the weight's part while kernels before this one still run. at_inputs: what
+  // else is read as soon as they have ended.
+  template <class F>
+  __device__ void fill_ring(const F& at_inputs) {
     const int first_stage = next_stage, filled = min(args.n_stages - 1, units_to_load);
     for (int slot = 0; slot < args.n_stages - 1; slot++) {
       if (slot < filled) {
@@ -242,11 +302,23 @@ struct StreamRing {
       }
       cp_async_commit();
     }
-    wait_for_inputs();
     if constexpr (C::kResident) {
-      fill_resident_input();
+      if (args.raw.x != nullptr) {
+        RawRow<C::kThreads> row;
+        row.read_gain(args.raw, args.k);
+        wait_for_inputs();
+        at_inputs();
+        row.read(args.raw, args.k, room_of_sums(0));
+        fill_raw_input(row);
+      } else {
+        wait_for_inputs();
+        at_inputs();
+        fill_resident_input();
+      }
       __syncthreads();
     } else {
+      wait_for_inputs();
+      at_inputs();
       fill_input(first_stage, filled);
     }
   }

@@ -2,10 +2,12 @@
 
 #include "base/error.h"
 #include "base/gpu.h"
+#include "base/integers.h"
 #include "containers/gguf_model.h"
 #include "containers/stored_quantization.h"
 #include "model/float_tensor.h"
 #include "model/quantize.h"
+#include "schemes/gpu_plan.h"
 #include "spec/ledger.h"
 
 namespace trimeter::cuda {
@@ -27,9 +29,17 @@ void check_runs_here(const std::filesystem::path& model, const ModelSpec& spec, 
 }
 
 // What the ledger says, and of each layer's four linears values, scales, zero points, input order and bias, and of two
-// norms, each begun at a multiple of the alignment.
-int64_t arena_bytes(const ModelSpec& spec, const Format& format) {
-  return weight_ledger(spec, format).weights_bytes + (spec.n_layers + 1) * 22 * DeviceArena::kAlignment;
+// norms, each begun at a multiple of the alignment; and scales by block.
+int64_t arena_bytes(const ModelSpec& spec, const Format& format, int compute_capability) {
+  int64_t bytes = weight_ledger(spec, format).weights_bytes + (spec.n_layers + 1) * 22 * DeviceArena::kAlignment;
+  std::vector<LinearSpec> linears = spec.linears();
+  linears.push_back(spec.lm_head());
+  for (const LinearSpec& linear : linears) {
+    const SchemeInfo& scheme = linear_scheme(spec, format, linear).info();
+    bytes += ceil_div(gpu_block_scales_bytes(scheme, compute_capability, linear.shape), DeviceArena::kAlignment) *
+             DeviceArena::kAlignment;
+  }
+  return bytes;
 }
 
 class Uploader : public WeightSink {
@@ -120,7 +130,7 @@ DeviceWeights load_device_weights(const std::filesystem::path& model, const Mode
   weights.format = format;
   weights.compute_capability = current_gpu().compute_capability;
   check_runs_here(model, spec, format, weights.compute_capability);
-  weights.arena = DeviceArena(arena_bytes(spec, format), "weights");
+  weights.arena = DeviceArena(arena_bytes(spec, format, weights.compute_capability), "weights");
   Uploader uploader(weights, pool);
   stream_weights(model, spec, format, options, pool, uploader);
   if (spec.tie_word_embeddings && weights.embedding_rows() == nullptr)

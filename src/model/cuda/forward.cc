@@ -90,6 +90,7 @@ void CudaForward::describe(const StepBatch& batch, int64_t n_padded) {
     TM_CHECK(seq.row_begin == row, "sequence {} of the step begins at row {}, wanted {}", s, seq.row_begin, row);
     const int32_t length = seq.n_context + seq.n_rows;
     TM_CHECK(seq.n_context >= 0 && length <= limits_.max_model_len, "{} tokens of {}", length, limits_.max_model_len);
+    TM_CHECK(seq.n_rows > 0, "sequence {} of the step has no row", s);
     host_.row_begin[s] = seq.row_begin;
     for (int32_t i = 0; i < seq.n_rows; ++i, ++row) {
       host_.tokens[row] = batch.tokens[static_cast<size_t>(row)];
@@ -184,11 +185,19 @@ void CudaForward::enqueue_layers(int begin, int end, const StepView& step, const
 }
 
 DeviceInput CudaForward::input_of(const DeviceLinearWeight& weight, int64_t n_rows) const {
-  DeviceInput x = weight.linear->input();
-  x.n_tokens = n_rows;
-  x.in = weight.linear->shape().in;
+  DeviceInput x = weight.linear->input(n_rows);
   x.values = values_;
   x.scales = scales_;
+  return x;
+}
+
+DeviceInput CudaForward::norm(const DeviceLinearWeight& weight, const DeviceBuffer& gain, const int32_t* rows,
+                              int64_t n_rows) {
+  DeviceInput x = input_of(weight, n_rows);
+  if (weight.linear->takes_raw(x))
+    x.raw = {residual_, rows, gain.as<float>(), static_cast<float>(spec_.rms_norm_eps)};
+  else
+    rms_norm_prepare(residual_, rows, gain.as<float>(), spec_.rms_norm_eps, x, stream_.get());
   return x;
 }
 
@@ -202,26 +211,37 @@ void CudaForward::enqueue_layer(int index, const StepView& step, const KvView& k
   const int64_t n = step.n_rows;
   const cudaStream_t stream = stream_.get();
 
-  DeviceInput x = input_of(layer.qkv, n);
-  rms_norm_prepare(residual_, nullptr, layer.input_norm.as<float>(), spec_.rms_norm_eps, x, stream);
+  DeviceInput x = norm(layer.qkv, layer.input_norm, nullptr, n);
   multiply(layer.qkv, x, false, projection_);
   x = input_of(layer.attention_out, n);
+  // Floats are what attention makes itself; codes are made of them.
+  DeviceInput made = x;
+  if (has_scales(x.form) && layer.attention_out.linear->takes_raw(x)) {
+    x.raw.x = attention_;
+    made.form = InputForm::kF32;
+    made.values = attention_;
+  }
   const AttentionRoom room{reinterpret_cast<unsigned*>(workspace_), workspace_ + kGpuMatmulCounterBytes};
-  rope_attention_prepare(projection_, spec_.n_heads, cos_, sin_, step, kv, index, layer.kv_scale, attention_, room, x,
-                         stream);
+  rope_attention_prepare(projection_, spec_.n_heads, cos_, sin_, step, kv, index, layer.kv_scale, attention_, room,
+                         made, stream);
   multiply(layer.attention_out, x, true, residual_);
 
-  x = input_of(layer.gate_up, n);
-  rms_norm_prepare(residual_, nullptr, layer.post_attention_norm.as<float>(), spec_.rms_norm_eps, x, stream);
-  multiply(layer.gate_up, x, false, projection_);
-  x = input_of(layer.down, n);
-  silu_mul_prepare(projection_, x, stream);
-  multiply(layer.down, x, true, residual_);
+  x = norm(layer.gate_up, layer.post_attention_norm, nullptr, n);
+  DeviceInput activated = input_of(layer.down, n);
+  if (layer.gate_up.linear->makes_silu_mul(n, activated)) {
+    // gate_up's input lies in values_ where it is not raw.
+    activated.values = projection_;
+    layer.gate_up.linear->multiply_silu_mul(x, layer.gate_up.bias.as<float>(), activated, workspace_, sizes_.workspace,
+                                            stream);
+  } else {
+    multiply(layer.gate_up, x, false, projection_);
+    silu_mul_prepare(projection_, activated, stream);
+  }
+  multiply(layer.down, activated, true, residual_);
 }
 
 void CudaForward::enqueue_logits(const int32_t* rows, int64_t n_rows) {
-  const DeviceInput x = input_of(weights_.lm_head, n_rows);
-  rms_norm_prepare(residual_, rows, weights_.final_norm.as<float>(), spec_.rms_norm_eps, x, stream_.get());
+  const DeviceInput x = norm(weights_.lm_head, weights_.final_norm, rows, n_rows);
   multiply(weights_.lm_head, x, false, logits_);
   argmax(logits_, n_rows, spec_.vocab_size, device_.largest, stream_.get());
 }

@@ -67,6 +67,8 @@ class CudaForward {
   void enqueue_embedding(const StepView& step);
   void enqueue_layer(int index, const StepView& step, const KvView& kv);
   DeviceInput input_of(const DeviceLinearWeight& weight, int64_t n_rows) const;
+  // The norm of the residual, prepared, or raw where the linear's kernel takes it so. rows: as enqueue_logits.
+  DeviceInput norm(const DeviceLinearWeight& weight, const DeviceBuffer& gain, const int32_t* rows, int64_t n_rows);
   void multiply(const DeviceLinearWeight& weight, const DeviceInput& x, bool accumulate, float* y);
   // A step in two: the host launches the second part while the card computes the first.
   struct StepGraph {

@@ -54,23 +54,20 @@ class Problem {
     const CanonicalWeight weight = random_weight(scheme, shape);
     for (int64_t bytes = 0; bytes < kCachesBeyond * gpu.l2_bytes; bytes += copies_.back()->bytes().total())
       copies_.push_back(upload_linear(scheme, weight, gpu.compute_capability, stream.get(), arena_));
-    x_ = copies_.front()->input();
-    x_.in = shape.in;
-    x_.n_tokens = kMostTokens;
-    values_ = DeviceBuffer(input_values_bytes(x_.form, kMostTokens, shape.in), "product probe");
-    scales_ = DeviceBuffer(input_scales_bytes(x_.form, kMostTokens, shape.in), "product probe");
-    x_.values = values_.data();
-    x_.scales = scales_.as<float>();
+    const InputForm form = copies_.front()->input(kMostTokens).form;
+    values_ = DeviceBuffer(input_values_bytes(form, kMostTokens, shape.in), "product probe");
+    scales_ = DeviceBuffer(input_scales_bytes(form, kMostTokens, shape.in), "product probe");
     stream.synchronize();
   }
-  // Of one product with a matrix that is in no cache, and of preparing its input as far as that takes longer than
-  // rounding it to bf16: between kernels that wait for each other, as in a model. Back to back with others of its kind
-  // a product's start hides behind the end of the one before.
+  // Of one product with a matrix that is in no cache, its input prepared as that of several tokens always is, and of
+  // preparing its input as far as that takes longer than rounding it to bf16: between kernels that wait for each other,
+  // as in a model. Back to back with others of its kind a product's start hides behind the end of the one before.
   double seconds(int64_t n_tokens, RoundingTimes& rounding) {
-    DeviceInput x = x_;
-    x.n_tokens = n_tokens;
+    DeviceInput x = copies_.front()->input(n_tokens);
+    x.values = values_.data();
+    x.scales = scales_.as<float>();
     const auto [rounded, is_new] = rounding.try_emplace({n_tokens, x.in});
-    if (is_new) rounded->second = rounding_seconds(n_tokens);
+    if (is_new) rounded->second = rounding_seconds(n_tokens, x.in);
     const double both = graph_seconds(stream_,
                                       [&] {
                                         for (const auto& copy : copies_) {
@@ -84,9 +81,9 @@ class Problem {
   }
 
  private:
-  double rounding_seconds(int64_t n_tokens) const {
+  double rounding_seconds(int64_t n_tokens, int64_t in) const {
     constexpr int kTimes = 64;
-    const DeviceInput rounded{.form = InputForm::kBF16, .n_tokens = n_tokens, .in = x_.in, .values = bf16_.data()};
+    const DeviceInput rounded{.form = InputForm::kBF16, .n_tokens = n_tokens, .in = in, .values = bf16_.data()};
     return graph_seconds(stream_,
                          [&] {
                            for (int i = 0; i < kTimes; ++i) prepare(f32_.as<float>(), rounded, stream_.get());
@@ -98,7 +95,6 @@ class Problem {
   DeviceArena arena_;  // none: copies that are allocations of their own lie as a model's do, or further apart
   DeviceBuffer workspace_, y_, f32_, bf16_, values_, scales_;
   std::vector<std::unique_ptr<DeviceLinear>> copies_;
-  DeviceInput x_;
 };
 
 void measure_kernel(HardwareProfile& profile, const std::string& scheme_name, const GpuInfo& gpu,

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/integers.h"
 #include "base/log.h"
 #include "kernels/cuda/matmul.h"
 #include "kernels/gpu_scratch.h"
@@ -67,22 +68,39 @@ class Linear final : public DeviceLinear {
     upload_scales(weight);
     TM_CUDA_CHECK(cudaStreamSynchronize(stream_));
     check_algorithm();
+    if (const int64_t bytes = gpu_block_scales_bytes(info_, compute_capability, shape_); bytes > 0)
+      repeat_scales(weight.scales, bytes);
   }
 
   MatShape shape() const override { return shape_; }
+  // block_scales_ are in no row of the ledger either: whether there are any is for the scales' values to say, and they
+  // are a 4096th of the weight.
   WeightBytes bytes() const override {
     const int64_t scales =
         scale_form_ == ScaleForm::kTensor ? 0 : scales_.size();  // one number is no row of the ledger
     return {.values = values_.size(), .scales = scales + zeros_.size() + input_order_.size()};
   }
-  DeviceInput input() const override {
-    return {.form = forms_.input, .static_scale = static_scale_, .input_order = input_order_.as<int32_t>()};
+  DeviceInput input(int64_t n_tokens) const override {
+    return {.form = forms_.input,
+            .n_tokens = n_tokens,
+            .in = shape_.in,
+            .static_scale = static_scale_,
+            .scale_rows = token_scale_rows(matrix(), n_tokens),
+            .input_order = input_order_.as<int32_t>()};
   }
   const void* rows() const override { return info_.bits_per_weight >= 16 ? values_.data() : nullptr; }
 
+  bool takes_raw(const DeviceInput& x) const override { return cuda::takes_raw(matrix(), x); }
   void multiply(const DeviceInput& x, const float* bias, bool accumulate, float* y, int64_t ldy, void* workspace,
                 int64_t workspace_bytes, cudaStream_t stream) const override {
     matmul(matrix(), x, bias, accumulate, y, ldy, workspace, workspace_bytes, stream);
+  }
+  bool makes_silu_mul(int64_t n_tokens, const DeviceInput& made) const override {
+    return cuda::makes_silu_mul(matrix(), n_tokens, made);
+  }
+  void multiply_silu_mul(const DeviceInput& x, const float* bias, const DeviceInput& made, void* workspace,
+                         int64_t workspace_bytes, cudaStream_t stream) const override {
+    matmul_silu_mul(matrix(), x, bias, made, workspace, workspace_bytes, stream);
   }
 
  private:
@@ -93,6 +111,7 @@ class Linear final : public DeviceLinear {
             .k = shape_.in,
             .values = values_.data(),
             .scales = scales_.data(),
+            .block_scales = block_scales_.as<float>(),
             .zeros = zeros_.data(),
             .scale_dtype = scale_dtype_,
             .group = info_.group_size > 0 ? info_.group_size : shape_.in};
@@ -198,6 +217,27 @@ class Linear final : public DeviceLinear {
     TM_CUDA_CHECK(cudaStreamSynchronize(stream_));
   }
 
+  // For products by block, where a block's rows have one scale and cuBLASLt has them.
+  void repeat_scales(const std::vector<float>& scales, int64_t bytes) {
+    constexpr int64_t kBlock = 128;
+    const auto scale_of = [&](int64_t row) { return scales[scales.size() == 1 ? 0 : static_cast<size_t>(row)]; };
+    for (int64_t row = 0; row < shape_.out; ++row)
+      if (scale_of(row) != scale_of(row / kBlock * kBlock)) return;
+    if (!has_block_algorithms(matrix())) {
+      static std::set<std::pair<int64_t, int64_t>> told;
+      if (told.emplace(shape_.out, shape_.in).second)
+        TM_WARN("{}: by row with any number of tokens: this card's cuBLASLt has no fp8 kernel by block of {} x {}",
+                info_.name, shape_.out, shape_.in);
+      return;
+    }
+    const int64_t n_blocks = ceil_div(shape_.out, kBlock);
+    std::vector<float> blocks(static_cast<size_t>(bytes / int64_t{sizeof(float)}));
+    const int64_t stride = std::ssize(blocks) / n_blocks;
+    for (int64_t b = 0; b < n_blocks; ++b) std::fill_n(blocks.data() + b * stride, stride, scale_of(b * kBlock));
+    block_scales_ = upload(blocks.data(), bytes, "scales by block");
+    TM_CUDA_CHECK(cudaStreamSynchronize(stream_));
+  }
+
   void upload_group_scales(const CanonicalWeight& weight) {
     constexpr int64_t kPadded = 16, kScaleBytes = 2;
     const int64_t n_groups = info_.group_size > 0 ? shape_.in / info_.group_size : 1;
@@ -225,7 +265,7 @@ class Linear final : public DeviceLinear {
   ScaleForm scale_form_ = ScaleForm::kNone;
   DType scale_dtype_ = DType::kF16;
   float static_scale_ = 0;
-  DeviceBuffer values_, scales_, zeros_, input_order_;
+  DeviceBuffer values_, scales_, block_scales_, zeros_, input_order_;
 };
 
 }  // namespace
