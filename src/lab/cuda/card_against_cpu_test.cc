@@ -183,6 +183,12 @@ TEST_P(SmallGraphs, SayWhatAPromptSays) {
   const auto card = engine("cuda", GetParam(), {.max_model_len = 128, .max_num_seqs = 2, .max_num_batched_tokens = 64});
   expect_chosen_by_scores(*card, 2, 4, 0.1f);
 }
+// One token alone has kernels of its own: products that make their input and their activation themselves.
+TEST_P(SmallGraphs, OneSequenceSaysWhatAPromptSays) {
+  TM_NEEDS_GPU();
+  const auto card = engine("cuda", GetParam(), {.max_model_len = 128, .max_num_seqs = 1, .max_num_batched_tokens = 64});
+  expect_chosen_by_scores(*card, 2, 4, 0.1f);
+}
 INSTANTIATE_TEST_SUITE_P(Formats, SmallGraphs, testing::Values("bf16", "fp8", "w4a16", "bf16+kv-int8"));
 
 TEST_F(CardAgainstCpu, TheLedgerHoldsWithinOnePercent) {
