@@ -56,6 +56,18 @@ def test_documents_have_the_table_of_formats(lab):
     subprocess.run([sys.executable, lab.source / "tools/update_docs.py", lab.program, "--check"], check=True)
 
 
+def test_documents_have_the_tables_of_a_cards_records(lab):
+    results = lab.source / "bench/results"
+    for kind, record, document in [
+            ("decode", "2026-11-30-cuda-h200-qwen2.5-7b.json", "docs/cuda.md"),
+            ("decode", "2026-11-30-cuda-h200-qwen2.5-0.5b.json", "docs/cuda.md"),
+            ("kernels", "2026-11-30-cuda-time.txt", "bench/results/2026-11-30-cuda-kernels.md")]:
+        tables = subprocess.run([sys.executable, lab.source / "bench/cuda/tables.py", kind, results / record], check=True,
+                                capture_output=True, text=True).stdout
+        said = set((lab.source / document).read_text().splitlines())
+        assert "| " in tables and not [line for line in tables.splitlines() if line not in said], document
+
+
 def test_hardware_is_measured_once(lab):
     env = {"XDG_CACHE_HOME": str(lab.directory / "cache")}
     first = lab.ok("hardware", "--json", "profile.json", env=env)
