@@ -1,6 +1,7 @@
 #!/bin/bash
 # All that docs/cuda.md and bench/results/*-cuda-* say of a card, in one run of one build, one program after the other
-# (some 6 minutes on an H200 with 16 cores, and what card_against_cpu_test takes): bench/cuda/record.sh BUILD_DIRECTORY OUTPUT_DIRECTORY [PART...]
+# (some 6 minutes on an H200 with 16 cores, and what card_against_cpu_test takes).
+#   bench/cuda/record.sh BUILD_DIRECTORY OUTPUT_DIRECTORY [PART...]
 # BUILD_DIRECTORY: of the preset cuda, with bench_cuda_check, bench_cuda_time and bench_cuda_step; it may have been copied
 # here. PART: check sanitize profile bench compare card time step; all if none is named. bench and compare predict from the
 # output directory's profile. Each program's time and end is a line of parts.txt; the last lines say how far predictions

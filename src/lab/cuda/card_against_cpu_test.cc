@@ -67,16 +67,21 @@ class CardAgainstCpu : public testing::Test {
   void expect_chosen_by_scores(Engine& card, size_t n_prompts, int32_t max_tokens, float tolerance) const {
     const std::vector<RequestOutput> outputs = greedy(card, max_tokens, n_prompts);
     const std::vector<QualityPrompt> asked = prompts(n_prompts);
+    ASSERT_EQ(outputs.size(), n_prompts);
     for (size_t i = 0; i < outputs.size(); ++i) {
       std::vector<int32_t> sequence = asked[i].tokens;
       const size_t n_prompt = sequence.size();
+      size_t n_compared = 0;
       sequence.insert(sequence.end(), outputs[i].tokens.begin(), outputs[i].tokens.end());
       card.score({&sequence, 1}, 1, [&](int, int position, std::span<const float> logits) {
         const auto at = static_cast<size_t>(position) + 1;
         if (at < n_prompt || at >= sequence.size()) return;
         const float chosen = logits[static_cast<size_t>(sequence[at])], best = *std::ranges::max_element(logits);
         EXPECT_LT(best - chosen, tolerance) << outputs[i].id << " at " << at;
+        ++n_compared;
       });
+      EXPECT_EQ(n_compared, outputs[i].tokens.size()) << outputs[i].id;
+      EXPECT_GT(n_compared, 0u) << outputs[i].id;
     }
   }
 
