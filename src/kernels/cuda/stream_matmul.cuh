@@ -271,8 +271,8 @@ struct StreamKernel : StreamRing<C> {
 
   // What is added to a row block's sums or multiplied with them, of the rows and tokens of this lane. It is read when
   // the row block is begun: at its end nothing would hide how long that takes. With many tokens there are no registers
-  // for it. Nor are they spent on 9 to 16 of 4 bits and on groups of other kinds, whose products alone are faster so; in
-  // a model's o and down, which are added to, that loses more (docs/cuda.md).
+  // for it. Nor are they spent on 9 to 16 of 4 bits and on groups of other kinds, whose products alone are faster so;
+  // in a model's o and down, which are added to, that loses more (docs/cuda.md).
   static constexpr bool kEarly = C::kDeep && (C::kScaling == Scaling::kEnd || C::kResident ||
                                               (C::kNibbles && C::kScaling == Scaling::kGroup && C::kTokenTiles == 1));
   struct RowEnd {
