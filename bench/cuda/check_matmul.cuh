@@ -323,9 +323,10 @@ void check_matmul(const Case& c, int64_t n, int64_t k, const std::vector<int64_t
       // rounded to 2^-15 of the largest value of a group, which averages out.
       if (kernel == MatmulKernel::kStream && c.form == WeightForm::kI4 && m <= 8) bound += 16 * 32 * std::ldexp(1, -24);
       if (kernel == MatmulKernel::kInt4) bound += std::ldexp(1, -17);
-      // Widened weights are rounded to bf16; with more than 32 tokens a group's scale, too.
+      // Widened weights are rounded to bf16; by wgmma, and streamed with more than 32 tokens, a group's scale, too.
       if (kernel == MatmulKernel::kWidenLt) bound += std::ldexp(1, -9);
-      if (kernel == MatmulKernel::kStream && c.scale == ScaleForm::kGroup && m > 32) bound += std::ldexp(1, -8);
+      if (kernel == MatmulKernel::kWgmma || (kernel == MatmulKernel::kStream && c.scale == ScaleForm::kGroup && m > 32))
+        bound += std::ldexp(1, -8);
       if (kernel == MatmulKernel::kLt && c.form == WeightForm::kE4M3) bound += std::ldexp(1, -10);
       char what[160];
       std::snprintf(what, sizeof what, "matmul %s %s%s g%d%s%s%s in%d n=%d k=%d m=%d%s", name(c.form), name(c.scale),
@@ -490,6 +491,8 @@ void check_matmuls(bool int4_alone) {
       check_matmul(c, 272, 384, {1, 9, 40, 66});
       // CTAs of three blocks.
       if (c.form == W::kI4 && c.group != 0) check_matmul(c, 8464, 128, {1, 3});
+      if (c.form == W::kI4 && c.group != 0) check_matmul(c, 272, 2048, {12, 40});  // clusters
+      if (c.form == W::kI4 && c.group == 128) check_matmul(c, 34048, 1152, {33});  // blocks that two CTAs share
       continue;
     }
     check_matmul(c, 48, 128, {1, 2, 8, 9, 16, 17});
@@ -498,7 +501,10 @@ void check_matmuls(bool int4_alone) {
     if (c.scale == S::kGroup && c.group == 32) check_matmul(c, 80, 416, {1, 16, 64, 100});  // k no multiple of 64
     check_matmul(c, 528, 14336, {1, 16, 64, 100});
     if (c.form != W::kI4) continue;
-    check_matmul(c, 272, 896, {2, 3, 4});
+    check_matmul(c, 272, 896, {2, 3, 4, 17, 40, 100});
+    check_matmul(c, 18000, 256, {17, 64, 65});                           // a block each
+    if (c.group == 128) check_matmul(c, 34048, 1152, {17, 50, 128});     // blocks that two CTAs share
+    if (c.group == 128) check_matmul(c, 3584, 8192, {20, 64});           // clusters of 256 rows
     if (c.zeros && !c.order) check_matmul(c, 8464, 4096, {1, 3, 5, 8});  // several blocks a CTA, more than 4 tokens
   }
 }

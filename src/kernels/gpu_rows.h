@@ -1,6 +1,7 @@
 // How a product of few tokens divides its rows among a card's multiprocessors, without CUDA: the launchers of
 // kernels/cuda go by it, and the cost model predicts what it costs.
 #pragma once
+#include <array>
 #include <cstdint>
 
 namespace trimeter {
@@ -32,6 +33,24 @@ constexpr bool gpu_int4_takes(int64_t n, int64_t k, int64_t n_tokens, bool zeros
 constexpr int64_t gpu_deep_rows(int64_t n_tokens) { return n_tokens <= 8 ? 16 : 32; }
 // Weights that are widened are divided so with 9 to 16 tokens if they are small.
 constexpr bool gpu_is_small(int64_t n, int64_t k) { return k <= 8192 && n * k <= int64_t{8192} * 8192; }
+
+// kernels/cuda/wgmma_matmul.cuh, of compute capability 9.0: whether it is the kernel for a product of 4-bit weights.
+// With few tokens stream_matmul.cuh is ahead where weights are large.
+constexpr bool gpu_wgmma_takes(int64_t n, int64_t k, int64_t n_tokens, int compute_capability) {
+  if (compute_capability != 90 || n_tokens > 128) return false;
+  return n_tokens > 16 || (n_tokens > 8 && n * k <= int64_t{32} << 20);
+}
+// How it divides the work: blocks of so many rows, a cluster of CTAs for each; is_shared: all of it evenly among one
+// CTA a multiprocessor, each with a block at least. The one that takes least by what its parts took on an H200, with
+// units of 128 k's of 256 rows for a measure.
+struct GpuWgmmaDivision {
+  int64_t rows = 256, cluster = 1;
+  bool is_shared = false;
+  bool operator==(const GpuWgmmaDivision&) const = default;
+};
+using GpuClusters = std::array<int64_t, 9>;  // [CTAs of a cluster], of 2 to 8: how many run at once
+GpuWgmmaDivision gpu_wgmma_division(int64_t n, int64_t k, int64_t n_tokens, int64_t n_multiprocessors,
+                                    const GpuClusters& at_once);
 
 // Wave quantization: as many rows as all multiprocessors could have had in the time that the busiest one needs for its
 // blocks; at least n.

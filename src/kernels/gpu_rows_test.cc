@@ -17,5 +17,33 @@ TEST(GpuRows, BlocksStayWholeWhereEveryMultiprocessorHasOne) {
   EXPECT_TRUE(gpu_blocks_stay_whole(132 * 16 + 1, 16, 132));
 }
 
+// Of an H200 whose groups of multiprocessors are 14 to 18.
+constexpr GpuClusters kClusters = {0, 0, 64, 39, 30, 23, 17, 15, 14};
+
+TEST(GpuRows, WgmmaDividesWorkSoThatItTakesLeast) {
+  const auto division = [](int64_t n, int64_t k, int64_t n_tokens) {
+    return gpu_wgmma_division(n, k, n_tokens, 132, kClusters);
+  };
+  EXPECT_EQ(division(28672, 4096, 64), (GpuWgmmaDivision{256, 1, false}));  // 112 blocks
+  EXPECT_EQ(division(37888, 3584, 64), (GpuWgmmaDivision{256, 1, true}));   // 148
+  EXPECT_EQ(division(3584, 18944, 64), (GpuWgmmaDivision{256, 8, false}));  // 14
+  EXPECT_EQ(division(4096, 14336, 64), (GpuWgmmaDivision{256, 6, false}));  // 16 clusters of 8 are not there
+  EXPECT_EQ(division(3584, 3584, 64), (GpuWgmmaDivision{128, 4, false}));
+  EXPECT_EQ(division(9728, 896, 64), (GpuWgmmaDivision{128, 1, false}));
+  EXPECT_EQ(division(37888, 3584, 128).rows, 128);  // its sums are twice as many
+  EXPECT_EQ(gpu_wgmma_division(3584, 3584, 64, 132, {}).cluster, 1);
+  EXPECT_FALSE(division(int64_t{1} << 20, 4096, 64).is_shared);  // more blocks than counters
+}
+
+TEST(GpuRows, WgmmaIsForManyTokensOrSmallWeights) {
+  EXPECT_TRUE(gpu_wgmma_takes(28672, 4096, 17, 90));
+  EXPECT_FALSE(gpu_wgmma_takes(28672, 4096, 16, 90));
+  EXPECT_TRUE(gpu_wgmma_takes(4096, 4096, 9, 90));
+  EXPECT_FALSE(gpu_wgmma_takes(4096, 4096, 8, 90));
+  EXPECT_FALSE(gpu_wgmma_takes(4096, 4096, 129, 90));
+  EXPECT_FALSE(gpu_wgmma_takes(4096, 4096, 64, 89));
+  EXPECT_FALSE(gpu_wgmma_takes(4096, 4096, 64, 100));
+}
+
 }  // namespace
 }  // namespace trimeter

@@ -6,6 +6,7 @@
 #include "kernels/cuda/matmul.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/stream_matmul.h"
+#include "kernels/cuda/wgmma_matmul.h"
 #include "kernels/gpu_scratch.h"
 
 namespace trimeter::cuda {
@@ -152,6 +153,7 @@ int group_shift(const DeviceMatrix& w) {
 
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens) {
   if (int4_matmul_takes(w, n_tokens)) return MatmulKernel::kInt4;
+  if (wgmma_matmul_takes(w, n_tokens)) return MatmulKernel::kWgmma;
   if (n_tokens <= stream_tokens(w.form)) return MatmulKernel::kStream;
   if (w.form == WeightForm::kE4M3) {
     const int64_t tokens = gpu_lt_fp8_tokens(w.n, w.k, w.scale_form == ScaleForm::kBlock128, compute_capability());
@@ -200,12 +202,14 @@ bool has_block_algorithms(const DeviceMatrix& w) {
 }
 
 int64_t matmul_workspace_bytes(WeightForm form, int64_t n, int64_t k, int64_t max_tokens) {
-  const int64_t stream = stream_workspace_bytes(max_tokens);
+  const int64_t stream =
+      std::max(stream_workspace_bytes(max_tokens), form == WeightForm::kI4 ? wgmma_workspace_bytes() : int64_t{0});
   if (max_tokens <= stream_tokens(form)) return stream;
   int64_t rest = 0;
   switch (kernel_of_many(form)) {
     case MatmulKernel::kInt4:
     case MatmulKernel::kStream:
+    case MatmulKernel::kWgmma:
       break;
     case MatmulKernel::kLt:
       rest = form == WeightForm::kI8 ? std::max(std::min(kPieceBytes, n * max_tokens * 4), n * 4)
@@ -239,6 +243,8 @@ void matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool
       return int4_matmul(w, x, bias, accumulate, y, ldy, {}, stream);
     case MatmulKernel::kStream:
       return stream_matmul(w, x, bias, accumulate, y, ldy, {}, workspace, stream);
+    case MatmulKernel::kWgmma:
+      return wgmma_matmul(w, x, bias, accumulate, y, ldy, workspace, stream);
     case MatmulKernel::kLt:
       if (w.form == WeightForm::kI8) return product.integers();
       if (product.floats()) return;

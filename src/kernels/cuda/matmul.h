@@ -56,7 +56,7 @@ int group_shift(const DeviceMatrix& w);
 
 // Which input goes with which weight: floats with their own type; kE4M3 with the e4m3 forms (kE4M3Group128 with
 // kBlock128); kI8 with the int8 forms; kBF16 with kE4M3Wide, kI8Wide and kI4.
-enum class MatmulKernel { kInt4, kStream, kLt, kWidenLt };
+enum class MatmulKernel { kInt4, kStream, kWgmma, kLt, kWidenLt };
 // On the current card.
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 

@@ -44,6 +44,11 @@ __device__ __forceinline__ uint32_t shared_load2(uint32_t at) {
   asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(at));
   return v;
 }
+__device__ __forceinline__ uint32_t shared_load1(uint32_t at) {
+  uint32_t v;
+  asm volatile("ld.shared.u8 %0, [%1];" : "=r"(v) : "r"(at));
+  return v;
+}
 // cp_async16 and cp_async8 of such an address; zeros if it is not there.
 __device__ __forceinline__ void copy_async16(uint32_t shared, const void* global, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(there ? 16 : 0));
@@ -66,6 +71,45 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
                  : "=r"(done)
                  : "r"(barrier), "r"(parity)
                  : "memory");
+}
+
+// Of compute capability 9.0: all threads of a cluster meet, and see what they have written; the same place in the
+// shared memory of a cluster's CTA, to be read.
+__device__ __forceinline__ void cluster_sync() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ uint32_t shared_of_cluster(uint32_t at, int cta) {
+  uint32_t there = at;
+#if __CUDA_ARCH__ >= 900
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(cta));
+#endif
+  return there;
+}
+__device__ __forceinline__ float4 cluster_load16(uint32_t at) {
+  float4 v{};
+#if __CUDA_ARCH__ >= 900
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(at));
+#endif
+  return v;
+}
+__device__ __forceinline__ void shared_store16(uint32_t at, const float4& v) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+
+// What this thread, and those that it has met, wrote before is there for who sees the sum.
+__device__ __forceinline__ unsigned add_release(unsigned* to, unsigned value) {
+  unsigned before;
+  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(value) : "memory");
+  return before;
+}
+__device__ __forceinline__ unsigned load_acquire(const unsigned* from) {
+  unsigned value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+  return value;
 }
 
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;"); }
