@@ -270,10 +270,12 @@ struct StreamKernel : StreamRing<C> {
   }
 
   // What is added to a row block's sums or multiplied with them, of the rows and tokens of this lane. It is read when
-  // the row block is begun: at its end nothing would hide how long that takes. Where registers are worth more otherwise
-  // it is read ahead of the depths' sums, or, with many tokens, of the writes.
+  // the row block is begun: at its end nothing would hide how long that takes. 9 and more tokens of 4 bits, for which
+  // there are no registers then, read it ahead of the depths' sums, or of their writes; others, which are no faster for
+  // that, as they write.
   static constexpr bool kEarly = C::kDeep && (C::kScaling == Scaling::kEnd || C::kResident ||
                                               (C::kNibbles && C::kScaling == Scaling::kGroup && C::kTokenTiles == 1));
+  static constexpr bool kLate = C::kNibbles && C::kTokenTiles > 1;
   struct RowEnd {
     float bias[C::kRowTiles][2], scale[C::kRowTiles][2], before[C::kRowTiles][C::kTokenTiles][4];
   };
@@ -337,14 +339,20 @@ struct StreamKernel : StreamRing<C> {
       if (at < args.n / 2) put_silu_mul(args.silu, at, of[0], of[1]);
     }
   }
+  // kIsRead: what else it needs is in `end` and token_scales.
+  template <bool kIsRead>
   __device__ void write(int row_block, const Sums& sums, const RowEnd& end, const TokenScales& token_scales) const {
     if constexpr (kMakesSilu)
       if (args.silu.to != nullptr) return write_silu(row_block, sums, end, token_scales);
     each_row(row_block, [&](int tile, int r, int row) {
+      const float bias = kIsRead ? end.bias[tile][r] : bias_of(row),
+                  scale = kIsRead ? end.scale[tile][r] : scale_of(row);
       each_token([&](int t, int e, int token) {
-        const float value = token_scales[t][e] * (end.scale[tile][r] * static_cast<float>(sums[tile][t][2 * r + e])) +
-                            end.bias[tile][r];
-        args.y[token * args.ldy + row] = args.accumulate ? end.before[tile][t][2 * r + e] + value : value;
+        float* to = args.y + token * args.ldy + row;
+        const float value = (kIsRead ? token_scales[t][e] : scale_of_token(token)) *
+                                (scale * static_cast<float>(sums[tile][t][2 * r + e])) +
+                            bias;
+        *to = args.accumulate ? (kIsRead ? end.before[tile][t][2 * r + e] : *to) + value : value;
       });
     });
   }
@@ -387,22 +395,27 @@ struct StreamKernel : StreamRing<C> {
   __device__ void finish(int row_block, int turn, bool is_whole, Sums& sums, const RowEnd& end,
                          const TokenScales& token_scales) const {
     if constexpr (!C::kDeep) {
-      if (is_whole || sum_partials(row_block, sums)) write_many(row_block, sums);
-    } else {
+      if (!is_whole && !sum_partials(row_block, sums)) return;
+      if constexpr (kLate)
+        write_many(row_block, sums);
+      else
+        write<false>(row_block, sums, end, token_scales);
+    } else if constexpr (kLate) {
       RowEnd late;
       TokenScales late_scales;
       const bool is_adder = depth == adder_of(turn);
-      if (!kEarly && is_adder) {
+      if (is_adder) {
         read_constants(row_block, late);
         read_before(row_block, late);
         read_token_scales(late_scales);
       }
       reduce_depths(sums, adder_of(turn), turn);
       if (!is_adder || !(is_whole || sum_warps_partials(row_block, sums))) return;
-      if constexpr (kEarly)
-        write(row_block, sums, end, token_scales);
-      else
-        write(row_block, sums, late, late_scales);
+      write<true>(row_block, sums, late, late_scales);
+    } else {
+      reduce_depths(sums, adder_of(turn), turn);
+      if (depth != adder_of(turn) || !(is_whole || sum_warps_partials(row_block, sums))) return;
+      write<kEarly>(row_block, sums, end, token_scales);
     }
   }
   // The others go on meanwhile, so that each has its turn.
