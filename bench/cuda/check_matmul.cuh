@@ -502,9 +502,12 @@ void check_matmuls(bool int4_alone) {
     check_matmul(c, 528, 14336, {1, 16, 64, 100});
     if (c.form != W::kI4) continue;
     check_matmul(c, 272, 896, {2, 3, 4, 17, 40, 100});
-    check_matmul(c, 18000, 256, {17, 64, 65});                           // a block each
-    if (c.group == 128) check_matmul(c, 34048, 1152, {17, 50, 128});     // blocks that two CTAs share
-    if (c.group == 128) check_matmul(c, 3584, 8192, {20, 64});           // clusters of 256 rows
+    check_matmul(c, 18000, 256, {17, 64, 65});                  // a block each
+    check_matmul(c, 34048, 1152, {17, 50, 128});                // blocks that two CTAs share
+    if (c.group == 32) check_matmul(c, 1003, 96, {12, 40});     // rows and k's that fill nothing
+    if (c.group == 128) check_matmul(c, 3584, 8192, {20, 64});  // clusters of 256 rows
+    if (c.group == 128) check_matmul(c, 8464, 4096, {9, 16});   // streamed: large weights, whose warps share k's
+    if (c.group == 128) check_matmul(c, 4096, 14336, {16});     // or rows
     if (c.zeros && !c.order) check_matmul(c, 8464, 4096, {1, 3, 5, 8});  // several blocks a CTA, more than 4 tokens
   }
 }

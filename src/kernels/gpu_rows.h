@@ -1,5 +1,5 @@
 // How a product of few tokens divides its rows among a card's multiprocessors, without CUDA: the launchers of
-// kernels/cuda go by it, and the cost model predicts what it costs.
+// kernels/cuda go by it, and the cost model counts what it costs, or finds it in measured rates (wgmma_matmul.cuh's).
 #pragma once
 #include <array>
 #include <cstdint>
@@ -35,14 +35,14 @@ constexpr int64_t gpu_deep_rows(int64_t n_tokens) { return n_tokens <= 8 ? 16 : 
 constexpr bool gpu_is_small(int64_t n, int64_t k) { return k <= 8192 && n * k <= int64_t{8192} * 8192; }
 
 // kernels/cuda/wgmma_matmul.cuh, of compute capability 9.0: whether it is the kernel for a product of 4-bit weights.
-// With few tokens stream_matmul.cuh is ahead where weights are large.
+// Up to 16 tokens stream_matmul.cuh is ahead where weights are large.
 constexpr bool gpu_wgmma_takes(int64_t n, int64_t k, int64_t n_tokens, int compute_capability) {
   if (compute_capability != 90 || n_tokens > 128) return false;
   return n_tokens > 16 || (n_tokens > 8 && n * k <= int64_t{32} << 20);
 }
 // How it divides the work: blocks of so many rows, a cluster of CTAs for each; is_shared: all of it evenly among one
-// CTA a multiprocessor, each with a block at least. The one that takes least by what its parts took on an H200, with
-// units of 128 k's of 256 rows for a measure.
+// CTA a multiprocessor, each with a block at least. The one that takes least by what its parts took on an H200 with 64
+// tokens, in units of 128 k's of 256 rows; with fewer tokens a unit takes less, and so does the rest.
 struct GpuWgmmaDivision {
   int64_t rows = 256, cluster = 1;
   bool is_shared = false;

@@ -28,7 +28,8 @@ KernelPlan gpu_plan(const SchemeInfo& scheme, MatShape shape, int compute_capabi
 int64_t gpu_tokens_at_once(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens);
 
 // As many rows as the product could have in its time were they even among the card's multiprocessors:
-// kernels/gpu_rows.h. out where they are even, a library divides them, or n_multiprocessors is 0, unknown.
+// kernels/gpu_rows.h. out where they are even, a library or wgmma_matmul.cuh divides them, or n_multiprocessors is 0,
+// unknown.
 int64_t gpu_rows_waited_for(const SchemeInfo& scheme, MatShape shape, int compute_capability, int64_t n_tokens,
                             int64_t n_multiprocessors);
 

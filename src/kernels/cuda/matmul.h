@@ -1,9 +1,10 @@
 // Products of a prepared input with a weight on a card, named by what lies in memory and not by a scheme.
 //   y[t, r] (+)= sum_k x[t, k] w[r, k] + bias[r]        f32, row-major, t < n_tokens, r < n
 // Few tokens: one kernel streams the weight once past tensor cores (stream_matmul.cuh; 4 bits of one to 8 tokens where
-// it takes them: int4_matmul.cuh) and moves the weight's bytes and hardly more. Many tokens: cuBLASLt, for 4- and 8-bit
-// weight-only forms after they were widened to bf16 in pieces that stay in the L2 cache. plan_matmul() says which.
-// Group scales meet the sums in f32 up to 32 tokens; with more, the codes, and the products are rounded to bf16.
+// it takes them: int4_matmul.cuh) and moves the weight's bytes and hardly more; 4 bits of 9 to 128 tokens, on compute
+// capability 9.0, go by wgmma_matmul.cuh. Many tokens: cuBLASLt, for 4- and 8-bit weight-only forms after they were
+// widened to bf16 in pieces that stay in the L2 cache. plan_matmul() says which. Group scales meet the sums in f32
+// where weights are streamed with up to 32 tokens; otherwise the codes, and the products are rounded to bf16.
 #pragma once
 #include <cuda_runtime_api.h>
 

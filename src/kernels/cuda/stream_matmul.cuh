@@ -270,12 +270,11 @@ struct StreamKernel : StreamRing<C> {
   }
 
   // What is added to a row block's sums or multiplied with them, of the rows and tokens of this lane. It is read when
-  // the row block is begun: at its end nothing would hide how long that takes. 9 and more tokens of 4 bits, for which
-  // there are no registers then, read it ahead of the depths' sums, or of their writes; others, which are no faster for
-  // that, as they write.
+  // the row block is begun: at its end nothing would hide how long that takes. With many tokens there are no registers
+  // for it. Nor are they spent on 9 to 16 of 4 bits and on groups of other kinds, whose products alone are faster so;
+  // in a model's o and down, which are added to, that loses more (docs/cuda.md).
   static constexpr bool kEarly = C::kDeep && (C::kScaling == Scaling::kEnd || C::kResident ||
                                               (C::kNibbles && C::kScaling == Scaling::kGroup && C::kTokenTiles == 1));
-  static constexpr bool kLate = C::kNibbles && C::kTokenTiles > 1;
   struct RowEnd {
     float bias[C::kRowTiles][2], scale[C::kRowTiles][2], before[C::kRowTiles][C::kTokenTiles][4];
   };
@@ -321,9 +320,6 @@ struct StreamKernel : StreamRing<C> {
     });
   }
   using TokenScales = float[C::kTokenTiles][2];
-  __device__ void read_token_scales(TokenScales& scales) const {
-    each_token([&](int t, int e, int token) { scales[t][e] = scale_of_token(token); });
-  }
   // kMakesSilu: of one token, which is column 0; rows g and g + 8 are a gate and its up.
   __device__ void write_silu(int row_block, const Sums& sums, const RowEnd& end,
                              const TokenScales& token_scales) const {
@@ -339,84 +335,32 @@ struct StreamKernel : StreamRing<C> {
       if (at < args.n / 2) put_silu_mul(args.silu, at, of[0], of[1]);
     }
   }
-  // kIsRead: what else it needs is in `end` and token_scales.
-  template <bool kIsRead>
   __device__ void write(int row_block, const Sums& sums, const RowEnd& end, const TokenScales& token_scales) const {
     if constexpr (kMakesSilu)
       if (args.silu.to != nullptr) return write_silu(row_block, sums, end, token_scales);
     each_row(row_block, [&](int tile, int r, int row) {
-      const float bias = kIsRead ? end.bias[tile][r] : bias_of(row),
-                  scale = kIsRead ? end.scale[tile][r] : scale_of(row);
+      const float bias = kEarly ? end.bias[tile][r] : bias_of(row), scale = kEarly ? end.scale[tile][r] : scale_of(row);
       each_token([&](int t, int e, int token) {
         float* to = args.y + token * args.ldy + row;
-        const float value = (kIsRead ? token_scales[t][e] : scale_of_token(token)) *
+        const float value = (kEarly ? token_scales[t][e] : scale_of_token(token)) *
                                 (scale * static_cast<float>(sums[tile][t][2 * r + e])) +
                             bias;
-        *to = args.accumulate ? (kIsRead ? end.before[tile][t][2 * r + e] : *to) + value : value;
+        *to = args.accumulate ? (kEarly ? end.before[tile][t][2 * r + e] : *to) + value : value;
       });
     });
-  }
-  // The same of many tokens, some at a time; what they need is read ahead of their first write, as the compiler, which
-  // does not know that they are apart, would have each write wait for the one before.
-  __device__ void write_many(int row_block, const Sums& sums) const {
-    constexpr int kTiles = C::kRowTiles * C::kTokenTiles, kAtOnce = kTiles <= 4 ? kTiles : 2;
-#pragma unroll
-    for (int first = 0; first < kTiles; first += kAtOnce) {
-      float bias[kAtOnce][2], scale[kAtOnce][2], before[kAtOnce][4], token_scale[kAtOnce][2];
-      const auto each = [&](const auto& f) {
-#pragma unroll
-        for (int i = 0; i < kAtOnce; i++)
-#pragma unroll
-          for (int r = 0; r < 2; r++) {
-            const int row = tile_row(warp_row(row_block, (first + i) / C::kTokenTiles), g + 8 * r);
-            if (row >= args.n) continue;
-#pragma unroll
-            for (int e = 0; e < 2; e++)
-              if (const int token = (first + i) % C::kTokenTiles * 8 + 2 * q + e; token < args.m)
-                f(i, r, e, args.y + token * args.ldy + row, row, token);
-          }
-      };
-      each([&](int i, int r, int e, const float* y, int row, int token) {
-        bias[i][r] = bias_of(row);
-        scale[i][r] = scale_of(row);
-        before[i][2 * r + e] = args.accumulate ? *y : 0.0f;
-        token_scale[i][e] = scale_of_token(token);
-      });
-      each([&](int i, int r, int e, float* y, int, int) {
-        const Sum sum = sums[(first + i) / C::kTokenTiles][(first + i) % C::kTokenTiles][2 * r + e];
-        const float value = token_scale[i][e] * (scale[i][r] * static_cast<float>(sum)) + bias[i][r];
-        *y = args.accumulate ? before[i][2 * r + e] + value : value;
-      });
-    }
   }
 
   // Called by the whole CTA with the finished sums of its share of a row block, the turn-th; is_whole: it has all of
   // it.
   __device__ void finish(int row_block, int turn, bool is_whole, Sums& sums, const RowEnd& end,
                          const TokenScales& token_scales) const {
-    if constexpr (!C::kDeep) {
-      if (!is_whole && !sum_partials(row_block, sums)) return;
-      if constexpr (kLate)
-        write_many(row_block, sums);
-      else
-        write<false>(row_block, sums, end, token_scales);
-    } else if constexpr (kLate) {
-      RowEnd late;
-      TokenScales late_scales;
-      const bool is_adder = depth == adder_of(turn);
-      if (is_adder) {
-        read_constants(row_block, late);
-        read_before(row_block, late);
-        read_token_scales(late_scales);
-      }
-      reduce_depths(sums, adder_of(turn), turn);
-      if (!is_adder || !(is_whole || sum_warps_partials(row_block, sums))) return;
-      write<true>(row_block, sums, late, late_scales);
-    } else {
+    if constexpr (C::kDeep) {
       reduce_depths(sums, adder_of(turn), turn);
       if (depth != adder_of(turn) || !(is_whole || sum_warps_partials(row_block, sums))) return;
-      write<kEarly>(row_block, sums, end, token_scales);
+    } else {
+      if (!is_whole && !sum_partials(row_block, sums)) return;
     }
+    write(row_block, sums, end, token_scales);
   }
   // The others go on meanwhile, so that each has its turn.
   static __device__ int adder_of(int turn) { return C::kResident ? turn % C::kDepthWarps : 0; }
@@ -518,12 +462,15 @@ struct StreamKernel : StreamRing<C> {
     RowEnd row_end = {};
     TokenScales token_scales = {};
     const bool is_first_adder = kEarly && depth == adder_of(0);
+    const auto read_token_scales = [&] {
+      if constexpr (kEarly) each_token([&](int t, int e, int token) { token_scales[t][e] = scale_of_token(token); });
+    };
     if (is_first_adder) read_constants(row_block, row_end);
     this->fill_ring([&] {
       if (is_first_adder) read_before(row_block, row_end);
-      if (kEarly && args.raw.x == nullptr) read_token_scales(token_scales);
+      if (args.raw.x == nullptr) read_token_scales();
     });
-    if (kEarly && args.raw.x != nullptr) read_token_scales(token_scales);
+    if (args.raw.x != nullptr) read_token_scales();
     for (int unit = begin; unit < end; unit++) {
       wait_for_oldest();
       if constexpr (C::kResident)

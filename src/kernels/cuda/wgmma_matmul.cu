@@ -22,7 +22,10 @@ void of_tokens(const DeviceMatrix& w, int64_t n_tokens, const F& f) {
   if (n_tokens <= 16) return of_weights<16, kRowTiles>(w, f);
   if (n_tokens <= 32) return of_weights<32, kRowTiles>(w, f);
   if (n_tokens <= 64) return of_weights<64, kRowTiles>(w, f);
-  if constexpr (kRowTiles == 1) of_weights<128, kRowTiles>(w, f);
+  if constexpr (kRowTiles == 1)
+    of_weights<128, kRowTiles>(w, f);
+  else
+    unsupported("so many rows and tokens at once");
 }
 
 template <class C>
@@ -50,9 +53,10 @@ const GpuClusters& clusters_at_once() {
       config.attrs = &attribute;
       config.numAttrs = 1;
       int n = 0;
-      if (cudaOccupancyMaxActiveClusters(&n, wgmma_matmul_kernel<C>, &config) != cudaSuccess)
-        unsupported("clusters of CTAs");
-      most[size] = n;
+      if (cudaOccupancyMaxActiveClusters(&n, wgmma_matmul_kernel<C>, &config) == cudaSuccess)
+        most[size] = n;
+      else
+        cudaGetLastError();  // a card that has none of this size
     }
     return most;
   }();
@@ -60,6 +64,8 @@ const GpuClusters& clusters_at_once() {
 }
 
 }  // namespace
+
+static_assert(kMatmulCounterBytes == kGpuMatmulCounterBytes);  // by which gpu_wgmma_division() limits sharing
 
 bool wgmma_matmul_takes(const DeviceMatrix& w, int64_t n_tokens) {
   return w.form == WeightForm::kI4 && w.scale_form == ScaleForm::kGroup &&

@@ -7,12 +7,14 @@
 // row, which two steps of a product share). They meet at mbarriers, at which every lane arrives.
 //
 //   units, row block by row block         | 0 1 2 3 4 5 | 6 7 8 9 10 11 | ...
-//   CTAs, an equal share of all           | 0 0 0 0 0 0 | 0 1 1 1  1  1 | ...     (stream-K, arXiv:2301.03598)
+//   CTAs, a row block each                | 0 0 0 0 0 0 | 1 1 1 1  1  1 | ...
+//   or an equal share of all              | 0 0 0 0 0 0 | 0 1 1 1  1  1 | ...     (stream-K, arXiv:2301.03598)
 //   few row blocks: a cluster's CTAs each | 0 0 1 1 2 2 | 0 0 1 1  2  2 | ...
 //
 // Of a row block that two CTAs have, the second, which begins with it, leaves its sums in the workspace; the first,
 // which ends with it, adds them. A cluster's CTAs add up a part of their row block each, out of each other's shared
-// memory. Sums' order is that of k. Traffic: weight once; the input n / kRows times, from L2. Rounding: code times
+// memory. Sums' order is that of k; where they are cut depends on the shapes and on the card: how many multiprocessors and
+// clusters it runs at once. Traffic: weight once; the input n / kRows times, from L2. Rounding: code times
 // scale to bf16, of a scale that is rounded to bf16.
 #pragma once
 #include <cuda_runtime_api.h>

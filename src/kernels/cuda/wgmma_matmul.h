@@ -4,7 +4,7 @@
 
 namespace trimeter::cuda {
 
-// Whether it is the faster kernel for so many tokens, and the current card has it.
+// kernels/gpu_rows.h: gpu_wgmma_takes(), of the current card.
 bool wgmma_matmul_takes(const DeviceMatrix& w, int64_t n_tokens);
 void wgmma_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,
                   int64_t ldy, void* workspace, cudaStream_t stream);
