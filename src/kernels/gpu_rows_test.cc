@@ -17,7 +17,7 @@ TEST(GpuRows, BlocksStayWholeWhereEveryMultiprocessorHasOne) {
   EXPECT_TRUE(gpu_blocks_stay_whole(132 * 16 + 1, 16, 132));
 }
 
-// Of an H200 whose groups of multiprocessors are 14 to 18.
+// As many as an H200 seems to run at once, by which row blocks took a second wave (of 2: at least 64).
 constexpr GpuClusters kClusters = {0, 0, 64, 39, 30, 23, 17, 15, 14};
 
 TEST(GpuRows, WgmmaDividesWorkSoThatItTakesLeast) {

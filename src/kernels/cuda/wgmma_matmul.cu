@@ -35,8 +35,8 @@ void raise_shared_memory() {
   if (status != cudaSuccess) unsupported("so little shared memory");
 }
 
-// Clusters of so many CTAs that run at once, of any configuration, as all take a multiprocessor each: multiprocessors
-// lie in groups whose sizes differ from card to card.
+// Clusters of so many CTAs that run at once, of any configuration, as all take a multiprocessor each: fewer than
+// multiprocessors would make, as a cluster lies within a group of them.
 const GpuClusters& clusters_at_once() {
   static const GpuClusters clusters = [] {
     using C = WgmmaConfig<false, false, 64, 2>;
