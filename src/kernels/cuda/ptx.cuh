@@ -100,10 +100,10 @@ __device__ __forceinline__ void shared_store16(uint32_t at, const float4& v) {
   asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(at), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
 }
 
-// What this thread, and those that it has met, wrote before is there for who sees the sum.
-__device__ __forceinline__ unsigned add_release(unsigned* to, unsigned value) {
+// What this thread, and those that it has met, wrote before is there for who sees the sum; and the other way round.
+__device__ __forceinline__ unsigned add_acquire_release(unsigned* to, unsigned value) {
   unsigned before;
-  asm volatile("atom.add.release.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(value) : "memory");
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;" : "=r"(before) : "l"(to), "r"(value) : "memory");
   return before;
 }
 __device__ __forceinline__ unsigned load_acquire(const unsigned* from) {

@@ -75,7 +75,7 @@ bool wgmma_matmul_takes(const DeviceMatrix& w, int64_t n_tokens) {
 int64_t wgmma_workspace_bytes() {
   constexpr int64_t kPartial = WgmmaConfig<false, false, 64, 2>::kPartialFloats * 4;
   static_assert(WgmmaConfig<false, false, 128, 1>::kPartialFloats * 4 == kPartial);
-  return kMatmulCounterBytes + card().n_multiprocessors * kPartial;
+  return kMatmulCounterBytes + 2 * card().n_multiprocessors * kPartial;
 }
 
 void wgmma_matmul(const DeviceMatrix& w, const DeviceInput& x, const float* bias, bool accumulate, float* y,

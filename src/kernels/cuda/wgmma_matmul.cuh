@@ -11,11 +11,11 @@
 //   or an equal share of all              | 0 0 0 0 0 0 | 0 1 1 1  1  1 | ...     (stream-K, arXiv:2301.03598)
 //   few row blocks: a cluster's CTAs each | 0 0 1 1 2 2 | 0 0 1 1  2  2 | ...
 //
-// Of a row block that two CTAs have, the second, which begins with it, leaves its sums in the workspace; the first,
-// which ends with it, adds them. A cluster's CTAs add up a part of their row block each, out of each other's shared
-// memory. Sums' order is that of k; where they are cut depends on the shapes and on the card: how many multiprocessors and
-// clusters it runs at once. Traffic: weight once; the input n / kRows times, from L2. Rounding: code times
-// scale to bf16, of a scale that is rounded to bf16.
+// Of a row block that two CTAs have, the first to come leaves its sums in the workspace, the other adds them. A
+// cluster's CTAs add up a part of their row block each, out of each other's shared memory. Sums' order is that of k;
+// where they are cut depends on the shapes and on the card: how many multiprocessors and clusters it runs at once.
+// Traffic: weight once; the input n / kRows times, from L2. Rounding: code times scale to bf16, of a scale that is
+// rounded to bf16.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -268,8 +268,9 @@ struct WgmmaKernel {
   }
 
   static constexpr int kTiles = C::kRowTiles * C::kTokenTiles;  // of 16 rows and 8 tokens, a warp's
-  __device__ float* partial(int cta) const {
-    return args.partials + static_cast<int64_t>(cta) * C::kPartialFloats + (warp * kTiles * 32 + lane) * 4;
+  __device__ float* partial(int cta, bool begins) const {
+    return args.partials + (static_cast<int64_t>(cta) * 2 + begins) * C::kPartialFloats +
+           (warp * kTiles * 32 + lane) * 4;
   }
   __device__ unsigned* counter(int row_block) const { return args.counters + row_block * C::kConsumers + warp; }
   template <class F>
@@ -322,25 +323,25 @@ struct WgmmaKernel {
           row_block, [&](int i) { return first + i < kTiles ? first + i : -1; }, part);
     }
   }
-  __device__ void leave_partial(int row_block, const Sums& sums) const {
-    float* to = partial(static_cast<int>(blockIdx.x));
-    each_tile([&](int i, int tile, int t) { *reinterpret_cast<float4*>(to + i * 128) = to_float4(sums[tile][t]); });
-    __syncwarp();
-    if (lane == 0) add_release(counter(row_block), 1);
-  }
-  // What the next CTA, which began with it, has of a row block. This one may wait: it is the only kernel of its kind
-  // that runs, with no more CTAs than multiprocessors, and none behind it starts before all of them have.
-  __device__ void add_next(int row_block, Sums& sums) const {
+  // Of a row block that two CTAs have: the first to come leaves its sums, the other adds them; true for the other. The
+  // CTA that begins with the row block has the later k's, and its first place of two.
+  __device__ bool add_neighbour(int row_block, bool begins, Sums& sums) const {
     unsigned* count = counter(row_block);
-    if (lane == 0) {
-      while (load_acquire(count) == 0) {
-      }
-      *count = 0;
+    const int cta = static_cast<int>(blockIdx.x);
+    bool is_there = __shfl_sync(0xffffffffu, lane == 0 ? load_acquire(count) : 0, 0) != 0;
+    if (!is_there) {
+      float* to = partial(cta, begins);
+      each_tile([&](int i, int tile, int t) { *reinterpret_cast<float4*>(to + i * 128) = to_float4(sums[tile][t]); });
+      __syncwarp();
+      is_there = __shfl_sync(0xffffffffu, lane == 0 ? add_acquire_release(count, 1) : 0, 0) != 0;
+      if (!is_there) return false;
     }
-    __syncwarp();
-    const float* from = partial(static_cast<int>(blockIdx.x) + 1);
+    if (lane == 0) *count = 0;
+    __syncwarp();  // what lane 0 has acquired is there for all
+    const float* from = begins ? partial(cta - 1, false) : partial(cta + 1, true);
     each_tile(
         [&](int i, int tile, int t) { add(sums[tile][t], __ldcg(reinterpret_cast<const float4*>(from + i * 128))); });
+    return true;
   }
   static __device__ float4 to_float4(const float (&v)[4]) { return make_float4(v[0], v[1], v[2], v[3]); }
   static __device__ void add(float (&sum)[4], const float4& part) {
@@ -442,14 +443,12 @@ struct WgmmaKernel {
         }
       }
       wgmma_wait<0>();
+      each_tile([&](int, int tile, int t) { fence_registers(sums[tile][t]); });
       barrier_arrive(empty(slot_before));
       unit += n;
       if (args.cluster > 1) {
         add_cluster(row_block, sums);
-      } else if (unit - n > first) {
-        leave_partial(row_block, sums);
-      } else {
-        if (n < args.units_of_row) add_next(row_block, sums);
+      } else if (n == args.units_of_row || add_neighbour(row_block, unit - n > first, sums)) {
         write_all(row_block, sums);
       }
     }
