@@ -13,7 +13,6 @@ namespace trimeter::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostRawWeights = int64_t{32} << 20;
 // Widened rows, and sums of int8, at a time: they stay in the L2 cache between the kernel that writes them and the
 // next.
 constexpr int64_t kPieceBytes = 32 << 20;
@@ -166,7 +165,7 @@ bool takes_raw(const DeviceMatrix& w, const DeviceInput& x) {
   if (x.n_tokens != 1 || x.input_order != nullptr || w.k > kMostRawInputs || w.k % 16 != 0) return false;
   const MatmulKernel kernel = plan_matmul(w, 1);
   if (kernel == MatmulKernel::kInt4) return true;
-  return kernel == MatmulKernel::kStream && stream_takes_raw(w) && w.n * w.k <= kMostRawWeights;
+  return kernel == MatmulKernel::kStream && stream_takes_raw(w);
 }
 
 bool makes_silu_mul(const DeviceMatrix& w, int64_t n_tokens, const DeviceInput& made) {

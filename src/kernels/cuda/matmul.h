@@ -61,8 +61,7 @@ enum class MatmulKernel { kInt4, kStream, kWgmma, kLt, kWidenLt };
 // On the current card.
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 
-// Whether a product of this input's one token takes it raw. Not stream_matmul's where a weight is so large that most of
-// its time is the weight's: its CTAs would have their rings full before they have an input (Qwen2.5-7B's fp8 gate_up).
+// Whether a product of this input's one token takes it raw.
 bool takes_raw(const DeviceMatrix& w, const DeviceInput& x);
 
 // Whether cuBLASLt, where plan_matmul() names it, has an algorithm for this many tokens on this card, which is for its

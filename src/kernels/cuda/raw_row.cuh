@@ -1,6 +1,7 @@
 // The input of one token that no kernel has prepared (ops.h: RawInput), whole in the registers of each CTA that
-// multiplies it: to start a kernel for it takes longer than to do this everywhere. Traffic: the row once a CTA, from
-// L2.
+// multiplies it: to start a kernel for it takes longer than to do this everywhere. Its loads wait behind those of the
+// weight that all CTAs have asked for, so that these are few until the row has been asked for. Traffic: the row once a
+// CTA, from L2.
 #pragma once
 #include <cstdint>
 
@@ -26,11 +27,14 @@ struct RawRow {
 #pragma unroll
     for (int r = 0; r < kRounds; r++) read8(raw.gain + at(r), at(r) < n, gain[r]);
   }
-  // By all threads: what follows the row is 0. room: of this call alone.
-  __device__ void read(const RawInput& raw, int n, float (&room)[32]) {
+  // By all threads: what follows the row is 0. room: of this call alone. meanwhile: what else is to be done as soon as
+  // the row has been asked for.
+  template <class F>
+  __device__ void read(const RawInput& raw, int n, float (&room)[32], const F& meanwhile) {
     const float* from = raw.x + (raw.row != nullptr ? static_cast<int64_t>(*raw.row) * n : 0);
 #pragma unroll
     for (int r = 0; r < kRounds; r++) read8(from + at(r), at(r) < n, v[r]);
+    meanwhile();
     if (raw.gain == nullptr) return;
     float sum = 0;
 #pragma unroll

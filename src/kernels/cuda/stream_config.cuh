@@ -35,6 +35,7 @@ struct StreamArgs {
   int n_groups;        // by group
   int group_shift;     // by group: 2^group_shift half segments (32 k's) share a scale; 31: all
   int n_stages;        // of the ring: 2 ... kMaxStages
+  int n_early;         // of them, asked for before a raw input is; fewer than n_stages
   int x_scale_stride;  // by block: from 128 inputs to the next
   bool per_row, bf16_scales, accumulate;
 };

@@ -287,28 +287,32 @@ struct StreamRing {
     }
     cp_async_commit();
   }
-  // Fills all stages of the ring but one: the weight's part while kernels before this one still run. at_inputs: what
-  // else is read as soon as they have ended.
+  // Fills all stages of the ring but one: the weight's part while kernels before this one still run, as far as a raw
+  // input's way would not be longer for it. at_inputs: what else is read as soon as they have ended.
   template <class F>
   __device__ void fill_ring(const F& at_inputs) {
     const int first_stage = next_stage, filled = min(args.n_stages - 1, units_to_load);
-    for (int slot = 0; slot < args.n_stages - 1; slot++) {
-      if (slot < filled) {
-        if (has_segments(next_stage)) {
-          load_weights(stage(slot));
-          load_weight_scales(stage(slot) + C::kWeightBytes + C::kInputBytes);
+    const auto fill = [&](int begin, int end) {
+      for (int slot = begin; slot < end; slot++) {
+        if (slot < filled) {
+          if (has_segments(next_stage)) {
+            load_weights(stage(slot));
+            load_weight_scales(stage(slot) + C::kWeightBytes + C::kInputBytes);
+          }
+          advance();
         }
-        advance();
+        cp_async_commit();
       }
-      cp_async_commit();
-    }
+    };
+    const int n_early = C::kResident && args.raw.x != nullptr ? args.n_early : args.n_stages - 1;
+    fill(0, n_early);
     if constexpr (C::kResident) {
       if (args.raw.x != nullptr) {
         RawRow<C::kThreads> row;
         row.read_gain(args.raw, args.k);
         wait_for_inputs();
         at_inputs();
-        row.read(args.raw, args.k, room_of_sums(0));
+        row.read(args.raw, args.k, room_of_sums(0), [&] { fill(n_early, args.n_stages - 1); });
         fill_raw_input(row);
       } else {
         wait_for_inputs();
