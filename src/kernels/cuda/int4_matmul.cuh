@@ -359,7 +359,6 @@ struct Int4Kernel {
     next_block = static_cast<int>(blockIdx.x);
     next_unit = warp;
     make_barriers();
-    constexpr int kEarly = 2;  // stages asked for before a raw input is
     const bool is_raw = C::kMaxTokens == 1 && args.raw.x != nullptr;
     const auto fill = [&]<int kBegin, int kEnd>() {
       if (warp == C::kWarps) return;
@@ -367,16 +366,16 @@ struct Int4Kernel {
       for (int slot = kBegin; slot < kEnd; slot++) load_next(ring + slot * C::kUnitBytes);
     };
     if (warp < C::kWarps) next_block_of_warp();
-    fill.template operator()<0, kEarly>();
+    fill.template operator()<0, kRawStages>();
     if (is_raw) {
       RawRow<C::kThreads> row;
       row.read_gain(args.raw, args.k);
       wait_for_inputs();
       row.read(args.raw, args.k, *reinterpret_cast<float(*)[32]>(shared + C::kSumsAt),
-               [&] { fill.template operator()<kEarly, C::kStages>(); });
+               [&] { fill.template operator()<kRawStages, C::kStages>(); });
       fill_raw_input(row);
     } else {
-      fill.template operator()<kEarly, C::kStages>();
+      fill.template operator()<kRawStages, C::kStages>();
       wait_for_inputs();
       fill_input();
     }

@@ -14,9 +14,6 @@ constexpr int kMaxRows = 256;  // of a row block, all configurations
 // Fewer stages of a CTA, and filling the ring costs more than another CTA brings.
 constexpr int kMinStages = 3, kMinDeepStages = 2;
 
-// Of more, two stages of a ring are asked for before a raw input is (raw_row.cuh), of others one.
-constexpr int64_t kLargeWeight = int64_t{32} << 20;
-
 template <class C>
 int resident_bytes(const StreamArgs& args) {
   return static_cast<int>(round_up(ceil_div(args.k_padded, C::kSegment), C::kStageSegments)) * 128;
@@ -40,7 +37,7 @@ void launch(StreamArgs args, cudaStream_t stream) {
   const int ctas_of_sm = stages(C::kCtasOfSm) >= 2 ? C::kCtasOfSm : 1;
   args.n_stages = stages(ctas_of_sm);
   if (args.n_stages < 2) unsupported("so little shared memory");
-  args.n_early = std::min(args.n_stages - 1, int64_t{args.n} * args.k > kLargeWeight ? 2 : 1);
+  args.n_early = std::min(args.n_stages - 1, kRawStages);
   const int n_row_blocks = static_cast<int>(ceil_div(args.n, C::kRows));
   // Those of 4 bits are shared always: they are bound by instructions, which all multiprocessors then have as many of.
   const bool whole = C::kDeep && !C::kNibbles && gpu_blocks_stay_whole(args.n, C::kRows, card().n_multiprocessors);
