@@ -15,8 +15,8 @@
 //   its warps, were they four      | 0 1 2 3 0 1 2 | 3 0 1 2 3 0 1 | ...
 //
 // A warp copies its own units through a ring of its own, ahead by kStages; one more warp adds up what the others
-// leave of a block, in their order. The rings fill while the kernel before this one still runs: the weight is nobody's
-// output. Traffic: weight once; the input once a CTA, from L2.
+// leave of a block, in their order. The rings fill while the kernel before this one still runs, two stages of each
+// before a raw input (raw_row.cuh): the weight is nobody's output. Traffic: weight once; the input once a CTA, from L2.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -85,7 +85,7 @@ struct Int4Kernel {
   uint32_t scale_step, zero_step;  // from a unit to the next
 
   static constexpr int kRuns = 2 * C::kRowTiles;  // of 8 rows: 16 bytes of scales
-  static_assert(kRuns * C::kGroups <= 32);
+  static_assert(kRuns * C::kGroups <= 32 && kRawStages <= C::kStages);
 
   __device__ Int4Kernel(const Int4Args& a, char* s) : args(a), shared(s) {
     lane = threadIdx.x % 32;

@@ -61,7 +61,8 @@ enum class MatmulKernel { kInt4, kStream, kWgmma, kLt, kWidenLt };
 // On the current card.
 MatmulKernel plan_matmul(const DeviceMatrix& w, int64_t n_tokens);
 
-// Whether a product of this input's one token takes it raw.
+// Whether a product of this input's one token takes it raw: of up to kMostRawInputs inputs, a multiple of 16, in their
+// own order; not e4m3 by block, f32, or 4 bits that int4_matmul.h does not take.
 bool takes_raw(const DeviceMatrix& w, const DeviceInput& x);
 
 // Whether cuBLASLt, where plan_matmul() names it, has an algorithm for this many tokens on this card, which is for its

@@ -1,7 +1,6 @@
 // The input of one token that no kernel has prepared (ops.h: RawInput), whole in the registers of each CTA that
 // multiplies it: to start a kernel for it takes longer than to do this everywhere. Its loads wait behind those of the
-// weight that all CTAs have asked for: the rings are filled when it has been asked for. Traffic: the row once a CTA,
-// from L2.
+// weight that all CTAs have asked for, so that rings are filled after them. Traffic: the row once a CTA, from L2.
 #pragma once
 #include <cstdint>
 
@@ -10,7 +9,7 @@
 
 namespace trimeter::cuda {
 
-// Of a ring, asked for before a raw input is.
+// Stages of a ring that are asked for before a raw input.
 inline constexpr int kRawStages = 2;
 
 template <int kThreads>

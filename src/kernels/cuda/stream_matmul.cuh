@@ -12,7 +12,8 @@
 //
 // CTAs that share a row block leave their sums in the workspace; the last to arrive adds them in order of k, so that
 // the result depends on the shapes and the number of multiprocessors alone. The ring fills while the kernel before this
-// one still runs: the weight is nobody's output. Traffic: weight once; the input n / (rows of a CTA) times, from L2.
+// one still runs, two stages of it before a raw input (raw_row.cuh): the weight is nobody's output. Traffic: weight
+// once; the input n / (rows of a CTA) times, from L2.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -271,8 +272,7 @@ struct StreamKernel : StreamRing<C> {
 
   // What is added to a row block's sums or multiplied with them, of the rows and tokens of this lane. It is read when
   // the row block is begun: at its end nothing would hide how long that takes. With many tokens there are no registers
-  // for it. Nor are they spent on 9 to 16 of 4 bits and on groups of other kinds, whose products alone are faster so;
-  // in a model's o and down, which are added to, that loses more (docs/cuda.md).
+  // for it. Nor are they spent on 9 to 16 of 4 bits and on groups of other kinds, which are faster so.
   static constexpr bool kEarly = C::kDeep && (C::kScaling == Scaling::kEnd || C::kResident ||
                                               (C::kNibbles && C::kScaling == Scaling::kGroup && C::kTokenTiles == 1));
   struct RowEnd {

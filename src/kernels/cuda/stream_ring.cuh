@@ -287,8 +287,8 @@ struct StreamRing {
     }
     cp_async_commit();
   }
-  // Fills all stages of the ring but one: the weight's part while kernels before this one still run, as far as a raw
-  // input's way would not be longer for it. at_inputs: what else is read as soon as they have ended.
+  // Fills all stages of the ring but one: the weight's part while kernels before this one still run, with a raw input
+  // n_early of them, the rest right behind its loads. at_inputs: what else is read as soon as they have ended.
   template <class F>
   __device__ void fill_ring(const F& at_inputs) {
     const int first_stage = next_stage, filled = min(args.n_stages - 1, units_to_load);

@@ -324,7 +324,8 @@ struct WgmmaKernel {
     }
   }
   // Of a row block that two CTAs have: the first to come leaves its sums, the other adds them; true for the other. The
-  // CTA that begins with the row block has the later k's, and its first place of two.
+  // CTA that begins with it has the later k's. A CTA's two places: of the row block it ends with, of the one it begins
+  // with.
   __device__ bool add_neighbour(int row_block, bool begins, Sums& sums) const {
     unsigned* count = counter(row_block);
     const int cta = static_cast<int>(blockIdx.x);
