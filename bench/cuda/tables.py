@@ -2,6 +2,7 @@
 """Markdown of what record.sh measured.
 
 Usage: tables.py decode RECORD.json        the table of docs/cuda.md of a `trimeter bench` record
+       tables.py short RECORD.json         the README's, of the same record
        tables.py predicted RECORD.json...  how far each run of records, and each order, is from its prediction
        tables.py kernels TIME.txt          the tables of bench/results/*-cuda-kernels.md, and what was asked for
 """
@@ -41,6 +42,19 @@ def decode(path):
                          f"{predicted[speed] / base['predicted'][speed]:.2f}",
                          f"{median / run['floor'][speed]:.0%}", f"{measured['kv_blocks']:,}",
                          f"{measured['kv_blocks'] / predicted['kv_blocks'] - 1:+.2%}"))
+    return lines
+
+
+def short(path):
+    runs = runs_of(path)
+    batches = (1, 16, 64)
+    lines = head("format", *batches, "KV blocks", left=1)
+    for name in dict.fromkeys(run["format"] for run in runs):
+        of = {run["batch"]: run for run in runs if run["format"] == name}
+        speeds = ((of[batch]["measured"]["decode_tokens_per_s"]["median"],
+                   of[batch]["predicted"]["decode_tokens_per_s"]) for batch in batches)
+        lines.append(row(name, *(f"{measured:,.0f} ({predicted:,.0f})" for measured, predicted in speeds),
+                         f"{of[1]['measured']['kv_blocks']:,}"))
     return lines
 
 
@@ -106,7 +120,7 @@ def kernels(path):
 
 
 def main():
-    kinds = {"decode": decode, "predicted": predicted, "kernels": kernels}
+    kinds = {"decode": decode, "short": short, "predicted": predicted, "kernels": kernels}
     if len(sys.argv) < 3 or sys.argv[1] not in kinds:
         sys.exit(__doc__)
     for path in sys.argv[2:]:

@@ -61,6 +61,7 @@ def test_documents_have_the_tables_of_a_cards_records(lab):
     for kind, record, document in [
             ("decode", "2026-11-30-cuda-h200-qwen2.5-7b.json", "docs/cuda.md"),
             ("decode", "2026-11-30-cuda-h200-qwen2.5-0.5b.json", "docs/cuda.md"),
+            ("short", "2026-11-30-cuda-h200-qwen2.5-7b.json", "README.md"),
             ("kernels", "2026-11-30-cuda-time.txt", "bench/results/2026-11-30-cuda-kernels.md")]:
         tables = subprocess.run([sys.executable, lab.source / "bench/cuda/tables.py", kind, results / record], check=True,
                                 capture_output=True, text=True).stdout
